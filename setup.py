@@ -1,0 +1,56 @@
+"""Packaging of tfunroll. `datasets/` installs as `tfunroll.datasets`, never as a top-level package."""
+
+import pathlib
+
+from setuptools import setup
+
+HERE = pathlib.Path(__file__).parent
+
+PACKAGES = {
+    "tfunroll": "tfunroll",
+    "tfunroll.ops": "tfunroll/ops",
+    "tfunroll.solvers": "tfunroll/solvers",
+    "tfunroll.nets": "tfunroll/nets",
+    "tfunroll.systems": "tfunroll/systems",
+    "tfunroll.datasets": "datasets",
+    "tfunroll.datasets.kuramoto_sivashinsky": "datasets/kuramoto_sivashinsky",
+}
+
+setup(
+    name="tfunroll",
+    version="0.1.0",
+    description="Unrolled training of neural physics simulators: ONE, NOG and WIG, in Keras 3 and TensorFlow",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=list(PACKAGES),
+    package_dir=PACKAGES,
+    package_data={"": ["*.md", "*.bib", "*.txt"]},
+    install_requires=[
+        "tensorflow>=2.21,<2.22",
+        "keras>=3.15,<3.16",
+        "tensorflow-datasets>=4.9.10,<4.10",
+        "importlib_resources>=6,<8",  # tensorflow-datasets imports it without declaring it
+        "numpy>=2.0,<2.5",
+        "pandas>=2.2,<4",
+        "scipy>=1.13,<2",
+        "matplotlib>=3.9,<4",
+        "tensorboard>=2.20,<2.22",  # tf.summary needs it; TensorFlow 2.21 no longer pulls it in
+        "absl-py>=2.1,<3",
+        "tqdm>=4.66,<5",
+        "h5py>=3.11,<4",
+        "tabulate>=0.9,<1",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "test": [
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            "dill>=0.3.8,<0.5",  # tensorflow_datasets.testing
+            "build>=1.2,<2",
+            "ruff>=0.15,<0.18",
+        ],
+        "zarr": ["zarr>=3,<4"],
+    },
+)

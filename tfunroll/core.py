@@ -1,0 +1,94 @@
+"""The words every other module uses: State, Params, Step, Stepper, Solver, Domain, InputError.
+
+Axis order, stated here and nowhere else: a state is ``[batch, *space, channel]``; a trajectory is
+``[batch, frame, *space, channel]``. In two dimensions space is ``[y, x]``.
+"""
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+State = tf.Tensor  # [batch, *space, channel]
+Params = Mapping[str, tf.Tensor]  # physics parameters by name, each [batch]
+Step = Callable[[State], State]  # one frame forward
+
+BOUNDARIES = ("periodic", "zero", "replicate")
+
+
+class InputError(ValueError):
+    """A mistake in what the user gave: names the flag or field and says what is allowed.
+
+    Scripts print it as one line and exit with status 2; it never means a bug of tfunroll.
+    """
+
+
+def check_choice(field: str, value: str, allowed) -> None:
+    """Raises InputError unless ``value`` is one of ``allowed``."""
+    if value not in allowed:
+        raise InputError(f"{field}={value!r} is unknown; allowed: {', '.join(sorted(allowed))}")
+
+
+class Stepper(Protocol):
+    """Anything that steps a state: solvers, predictions, corrections."""
+
+    def bind(self, params: Params) -> Step:
+        """Returns the function state -> state one frame later, for these parameters.
+
+        What depends on the parameters alone is computed here, once per batch, not in every step.
+        Parameters and states have the same dtype.
+        """
+
+
+class Solver(abc.ABC):
+    """A stepper without weights.
+
+    Attributes:
+      dt: sub-step of the integrator, in the system's time unit.
+      frame_time: time between frames, a whole number of sub-steps.
+      channels: number of state channels.
+      compilable: False for code that cannot become part of a compiled graph.
+    """
+
+    dt: float
+    frame_time: float
+    channels: int
+    compilable: bool = True
+
+    @abc.abstractmethod
+    def bind(self, params: Params) -> Step:
+        """See Stepper.bind."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What a network needs to know of the grid, and no more.
+
+    Attributes:
+      shape: grid points per space axis.
+      boundary: per space axis the kind at its lower and upper side, of BOUNDARIES.
+      static: channels that never change, such as an obstacle's mask: [*space, channel] or None.
+    """
+
+    shape: tuple[int, ...]
+    boundary: tuple[tuple[str, str], ...]
+    static: np.ndarray | None = None
+
+    def __post_init__(self):
+        if len(self.shape) != len(self.boundary):
+            raise InputError(f"boundary={self.boundary}: needs one pair per axis of {self.shape}")
+        for pair in self.boundary:
+            for kind in pair:
+                check_choice("boundary", kind, BOUNDARIES)
+
+
+def check_state(state: State, domain_shape: tuple[int | None, ...], channels: int) -> None:
+    """Raises ValueError unless ``state`` is [batch, *domain_shape, channels]."""
+    wanted = (None, *domain_shape, channels)
+    if not state.shape.is_compatible_with(wanted):
+        raise ValueError(
+            f"state has shape {tuple(state.shape)}, expected [batch, *space, channel] {wanted}"
+        )

@@ -1,0 +1,1 @@
+"""Numerical building blocks on tensors; no Keras here."""

@@ -1,0 +1,1 @@
+"""Numerical solvers: steppers without weights."""

@@ -1,0 +1,122 @@
+"""System: the frozen description of a physical system, with no training in it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfunroll.core import Domain, InputError, Solver, State, Stepper, check_choice
+from tfunroll.features import Features
+from tfunroll.steppers import Net, Prediction
+
+MODES = ("correction", "prediction")
+TEST_SPLITS = ("test_interpolation", "test_extrapolation")
+SPLITS = ("train", "validation", *TEST_SPLITS)
+
+
+@dataclass(frozen=True)
+class ParamRange:
+    """A physics parameter: allowed range, the factor it enters the network with, and a unit."""
+
+    low: float
+    high: float
+    scale: float
+    unit: str = ""
+
+    def check(self, name: str, values) -> None:
+        values = np.asarray(values)
+        bad = values[~((values >= self.low) & (values <= self.high))]
+        if bad.size:
+            raise InputError(
+                f"{name}={bad.flat[0]:g} is outside the allowed range [{self.low:g}, {self.high:g}]"
+            )
+
+
+@dataclass(frozen=True)
+class System:
+    """A physical system.
+
+    Attributes:
+      name, title: short name, as in flags, and name in words.
+      dataset: name of its TFDS dataset.
+      domain: grid for the networks.
+      channels: names of the state channels.
+      params: physics parameters.
+      splits: per dataset split its list of values of the parameter that is varied.
+      frame_time: time between frames.
+      reference: () -> the solver that makes the data.
+      coarse: (coarse, solver_fraction) -> the cheap solver that is corrected.
+      coarse_kinds: allowed names of coarse solvers, the default first.
+      refined: substeps -> the reference scheme with that many sub-steps per frame, for baselines.
+      initial_state: (params, seed) -> states to start a spin-up from, float64.
+      spin_up_frames: frames dropped before a trajectory is kept.
+      corrections: kind -> (solver, net, features, solver_fraction) -> stepper, the default first.
+      correction_channels, prediction_channels: leading state channels the network changes.
+      metrics: default metrics. horizon, long_horizon: default frames of evaluation.
+      lyapunov_time: 1/λ1 in frames, roughly; None if not chaotic.
+      on_reference_grid: configs whose data live on the reference solver's own grid, where a
+        physics residual is defined.
+    """
+
+    name: str
+    title: str
+    dataset: str
+    domain: Domain
+    channels: tuple[str, ...]
+    params: Mapping[str, ParamRange]
+    splits: Mapping[str, tuple[float, ...]]
+    frame_time: float
+    reference: Callable[[], Solver]
+    coarse: Callable[[str, float], Solver]
+    coarse_kinds: tuple[str, ...]
+    refined: Callable[[int], Solver]
+    initial_state: Callable[[Mapping[str, np.ndarray], int], np.ndarray]
+    spin_up_frames: int
+    corrections: Mapping[str, Callable[[Solver, Net, Features, float], Stepper]]
+    correction_channels: int
+    prediction_channels: int
+    metrics: tuple[str, ...]
+    horizon: int
+    long_horizon: int
+    lyapunov_time: float | None = None
+    on_reference_grid: tuple[str, ...] = ()
+
+    def features(self, mode: str) -> Features:
+        """What the network sees in ``mode``."""
+        check_choice("mode", mode, MODES)
+        correcting = mode == "correction"
+        return Features(
+            param_scales={name: p.scale for name, p in self.params.items()},
+            state_channels=len(self.channels),
+            out_channels=self.correction_channels if correcting else self.prediction_channels,
+            static=self.domain.static,
+        )
+
+    def stepper(
+        self,
+        net: Net,
+        features: Features,
+        mode: str,
+        correction: str,
+        coarse: str,
+        solver_fraction: float = 1.0,
+        residual: bool = False,
+    ) -> Stepper:
+        """The stepper that is trained: a prediction, or a correction of a coarse solver."""
+        check_choice("mode", mode, MODES)
+        if mode == "prediction":
+            return Prediction(net, features, residual)
+        check_choice("correction", correction, self.corrections)
+        check_choice("coarse", coarse, self.coarse_kinds)
+        solver = self.coarse(coarse, solver_fraction)
+        return self.corrections[correction](solver, net, features, solver_fraction)
+
+    def check_params(self, params: Mapping[str, np.ndarray]) -> None:
+        """InputError for a missing parameter or one outside its range."""
+        for name, allowed in self.params.items():
+            if name not in params:
+                raise InputError(f"params.{name} is missing; {self.name} needs {list(self.params)}")
+            allowed.check(name, params[name])
+
+    def describe(self, state: State | None = None) -> str:
+        return f"{self.name} ({self.title}), grid {self.domain.shape}, channels {self.channels}"

@@ -1,0 +1,167 @@
+"""Unrolled training and rollouts: the modalities ONE, NOG and WIG as data, and one loop for all.
+
+Reference: List, Chen, Bali & Thuerey (2025), doi:10.1016/j.cma.2024.117441.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from tfunroll.core import InputError, State, Step
+
+STATIC_STEPS = 4  # up to here Python unrolls the graph; beyond, a tf.while_loop keeps it small
+MODALITIES = ("ONE", "NOG", "WIG")
+
+# (state before the step, state after it, reference after it) -> scalar
+LevelLoss = Callable[[State, State, State], tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Unrolling:
+    """How a training sample is unrolled.
+
+    Attributes:
+      steps: steps of the stepper per sample, push-forward steps included.
+      cut_every: gradients through time are cut after every this many steps; None never cuts.
+      pushforward: the first steps that only move the state onto the network's own distribution:
+        they are cut and leave no term in the loss.
+    """
+
+    steps: int
+    cut_every: int | None = None
+    pushforward: int = 0
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise InputError(f"steps={self.steps} must be at least 1")
+        if self.cut_every is not None and not 1 <= self.cut_every <= self.steps:
+            raise InputError(
+                f"cut_every={self.cut_every} must lie between 1 and steps={self.steps}"
+            )
+        if not 0 <= self.pushforward < self.steps:
+            raise InputError(
+                f"pushforward={self.pushforward} must lie between 0 and steps-1={self.steps - 1}"
+            )
+
+
+ONE = Unrolling(1)
+
+
+def NOG(steps: int, pushforward: int = 0) -> Unrolling:  # noqa: N802
+    """No gradient: unrolled, cut after every step."""
+    return Unrolling(steps, 1, pushforward)
+
+
+def WIG(steps: int, cut_every: int | None = None, pushforward: int = 0) -> Unrolling:  # noqa: N802
+    """With gradient: back-propagation through all steps, or through ``cut_every`` of them."""
+    return Unrolling(steps, cut_every, pushforward)
+
+
+def of_modality(
+    modality: str, steps: int, cut_every: int | None = None, pushforward: int = 0
+) -> Unrolling:
+    """The Unrolling of a modality by name; a horizon of one step is ONE in all of them.
+
+    ``cut_every`` and ``pushforward`` longer than a short curriculum stage are limited to it.
+    """
+    if modality == "ONE" or steps == 1:
+        return ONE
+    pushforward = min(pushforward, steps - 1)
+    if modality == "NOG":
+        return NOG(steps, pushforward)
+    return WIG(steps, None if cut_every is None else min(cut_every, steps), pushforward)
+
+
+def unroll(
+    step: Step,
+    state: State,
+    targets: tf.Tensor,
+    level_loss: LevelLoss,
+    unrolling: Unrolling,
+    probes: tf.Tensor | None = None,
+    loop: bool | None = None,
+    rematerialise: bool = False,
+) -> tuple[tf.Tensor, State]:
+    """Unrolls a step and averages the loss over its time levels.
+
+        u_0 = state;  u_k = step(u_{k-1});  loss = mean_k level_loss(u_{k-1}, u_k, target_k)
+
+    over the levels after the push-forward. The carried state is cut (tf.stop_gradient) after the
+    loss has seen it, so every level trains the step that made it.
+
+    Args:
+      step: one frame forward.
+      state: [batch, *space, channel].
+      targets: the frames after ``state``, [batch, steps, *space, channel].
+      level_loss: (before, after, target) -> scalar.
+      unrolling: horizon, cuts, push-forward.
+      probes: zeros [steps, *state.shape], added to the state entering each step; their gradient is
+        ∂loss/∂(state entering step k).
+      loop: True for a tf.while_loop, False for Python unrolling; None chooses by STATIC_STEPS.
+      rematerialise: recompute each step in the backward pass instead of storing its inside.
+    Returns:
+      the loss, a scalar, and the final state.
+    """
+    steps, pushforward = unrolling.steps, unrolling.pushforward
+    if targets.shape[1] != steps:
+        raise ValueError(f"targets hold {targets.shape[1]} frames, the unrolling needs {steps}")
+    cut_every = unrolling.cut_every or steps + 1
+    if rematerialise:
+        step = tf.recompute_grad(step)
+
+    def advance(k, state, total, target):
+        """Step k, 0-based: the one place where gradients are cut."""
+        before = state if probes is None else state + probes[k]
+        after = step(before)
+        level = level_loss(before, after, target)
+        warming, cut = k < pushforward, (k + 1) % cut_every == 0
+        if isinstance(k, int):
+            total = total if warming else total + level
+            return (tf.stop_gradient(after) if warming or cut else after), total
+        total += tf.where(warming, tf.zeros_like(level), level)
+        return tf.where(warming | cut, tf.stop_gradient(after), after), total
+
+    total = tf.zeros([], state.dtype)
+    if loop if loop is not None else steps > STATIC_STEPS:
+        by_frame = tf.stack(tf.unstack(targets, axis=1))  # frames first: the loop reads slices
+        _, state, total = tf.while_loop(
+            lambda k, *_: k < steps,
+            lambda k, state, total: (k + 1, *advance(k, state, total, by_frame[k])),
+            (tf.constant(0), state, total),
+            shape_invariants=(tf.TensorShape([]), state.shape, tf.TensorShape([])),
+            maximum_iterations=steps,
+        )
+    else:
+        for k in range(steps):
+            state, total = advance(k, state, total, targets[:, k])
+    return total / tf.cast(steps - pushforward, total.dtype), state
+
+
+def rollout(step: Step, state: State, frames: int) -> tf.Tensor:
+    """The ``frames`` states after ``state``: [batch, frames, *space, channel], always looped."""
+
+    def body(k, state, kept):
+        state = step(state)
+        return k + 1, state, kept.write(k, state)
+
+    kept = tf.TensorArray(state.dtype, size=frames, element_shape=state.shape)
+    _, _, kept = tf.while_loop(
+        lambda k, *_: k < frames, body, (0, state, kept), maximum_iterations=frames
+    )
+    stacked = kept.stack()
+    return tf.transpose(stacked, [1, 0, *range(2, stacked.shape.rank)])
+
+
+def repeat(step: Step, times: int) -> Step:
+    """The step applied ``times`` times, as one step; only its last state is kept."""
+
+    def repeated(state):
+        return tf.while_loop(
+            lambda k, _: k < times,
+            lambda k, state: (k + 1, step(state)),
+            (0, state),
+            maximum_iterations=times,
+        )[1]
+
+    return repeated
