@@ -1,4 +1,4 @@
-"""Packaging of tfunroll. `datasets/` installs as `tfunroll.datasets`, never as a top-level package."""
+"""Packaging of tfunroll. `datasets/` installs as `tfunroll.datasets`, never at the top level."""
 
 import pathlib
 
@@ -19,7 +19,7 @@ PACKAGES = {
 setup(
     name="tfunroll",
     version="0.1.0",
-    description="Unrolled training of neural physics simulators: ONE, NOG and WIG, in Keras 3 and TensorFlow",
+    description="Unrolled training of neural physics simulators, in Keras 3 and TensorFlow",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",

@@ -5,7 +5,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name):  # `tfunroll.load` without importing TensorFlow for `tfunroll.__version__`
     if name == "load":
-        from tfunroll.runs import load
+        from tfunroll.models import load
 
         return load
     raise AttributeError(f"module 'tfunroll' has no attribute {name!r}")

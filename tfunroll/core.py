@@ -5,6 +5,7 @@ Axis order, stated here and nowhere else: a state is ``[batch, *space, channel]`
 """
 
 import abc
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,6 +31,16 @@ def check_choice(field: str, value: str, allowed) -> None:
     """Raises InputError unless ``value`` is one of ``allowed``."""
     if value not in allowed:
         raise InputError(f"{field}={value!r} is unknown; allowed: {', '.join(sorted(allowed))}")
+
+
+def check_keras_backend(backend: str | None = None) -> None:
+    """Raises InputError unless ``backend``, by default what KERAS_BACKEND says, is TensorFlow."""
+    backend = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend != "tensorflow":
+        raise InputError(
+            f"KERAS_BACKEND={backend!r} is not supported; allowed: tensorflow "
+            "(set it in the environment before Python starts)"
+        )
 
 
 class Stepper(Protocol):

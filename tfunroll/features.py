@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from tfunroll.core import Params, State
+from tfunroll.core import InputError, Params, State
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,14 @@ class Features:
     std: tuple[float, ...] = field(default=())
     static: np.ndarray | None = None
 
+    def __post_init__(self):
+        for values in (self.mean, self.std):
+            if len(values) != (self.state_channels if self.mean or self.std else 0):
+                raise InputError(
+                    f"mean={self.mean}, std={self.std}: needs one value of each per state channel, "
+                    f"{self.state_channels}, or none"
+                )
+
     @property
     def in_channels(self) -> int:
         static = 0 if self.static is None else self.static.shape[-1]
@@ -54,6 +62,8 @@ class Features:
 
     def increment(self, output: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
         """Network output as a change of the state, [batch, *space, state_channels]."""
+        if output.shape[-1] != self.out_channels:  # one channel would broadcast over all
+            raise ValueError(f"output has {output.shape[-1]} channels, not {self.out_channels}")
         output = tf.cast(output, dtype)
         if self.std:
             output *= tf.constant(self.std[: self.out_channels], dtype)

@@ -99,7 +99,8 @@ def unroll(
       probes: zeros [steps, *state.shape], added to the state entering each step; their gradient is
         ∂loss/∂(state entering step k).
       loop: True for a tf.while_loop, False for Python unrolling; None chooses by STATIC_STEPS.
-      rematerialise: recompute each step in the backward pass instead of storing its inside.
+      rematerialise: recompute each step in the backward pass instead of storing its inside; then
+        gradients reach state, probes and variables, not other tensors the step closes over.
     Returns:
       the loss, a scalar, and the final state.
     """
@@ -107,35 +108,104 @@ def unroll(
     if targets.shape[1] != steps:
         raise ValueError(f"targets hold {targets.shape[1]} frames, the unrolling needs {steps}")
     cut_every = unrolling.cut_every or steps + 1
-    if rematerialise:
+    looped = loop if loop is not None else steps > STATIC_STEPS
+    if rematerialise and not looped:
         step = tf.recompute_grad(step)
 
-    def advance(k, state, total, target):
-        """Step k, 0-based: the one place where gradients are cut."""
-        before = state if probes is None else state + probes[k]
+    def advance(k, before, target):
+        """Step k, 0-based: the carried state and the loss term. The one place that cuts."""
         after = step(before)
         level = level_loss(before, after, target)
         warming, cut = k < pushforward, (k + 1) % cut_every == 0
         if isinstance(k, int):
-            total = total if warming else total + level
-            return (tf.stop_gradient(after) if warming or cut else after), total
-        total += tf.where(warming, tf.zeros_like(level), level)
-        return tf.where(warming | cut, tf.stop_gradient(after), after), total
+            level = tf.zeros_like(level) if warming else level
+            return (tf.stop_gradient(after) if warming or cut else after), level
+        level = tf.where(warming, tf.zeros_like(level), level)
+        return tf.where(warming | cut, tf.stop_gradient(after), after), level
 
-    total = tf.zeros([], state.dtype)
-    if loop if loop is not None else steps > STATIC_STEPS:
+    def enter(state, k):
+        return state if probes is None else state + probes[k]
+
+    if looped:
         by_frame = tf.stack(tf.unstack(targets, axis=1))  # frames first: the loop reads slices
-        _, state, total = tf.while_loop(
+        if rematerialise:
+            total, state = _recomputed_loop(
+                lambda k, before: advance(k, before, by_frame[k]), state, probes, steps
+            )
+        else:
+
+            def body(k, state, total):
+                state, level = advance(k, enter(state, k), by_frame[k])
+                return k + 1, state, total + level
+
+            _, state, total = tf.while_loop(
+                lambda k, *_: k < steps,
+                body,
+                (tf.constant(0), state, tf.zeros([], state.dtype)),
+                maximum_iterations=steps,
+            )
+    else:
+        total = tf.zeros([], state.dtype)
+        for k in range(steps):
+            state, level = advance(k, enter(state, k), targets[:, k])
+            total += level
+    return total / tf.cast(steps - pushforward, total.dtype), state
+
+
+def _recomputed_loop(advance, state, probes, steps):
+    """Sums the loss terms of (k, before) -> (after, level) over a loop that stores states alone.
+
+    The backward loop recomputes each step from the state entering it (tf.recompute_grad cannot
+    stand inside a tf.while_loop that reads variables). Gradients reach the state, the probes and
+    the variables; not other tensors that ``advance`` closes over.
+    """
+    if probes is None:
+        probes = tf.zeros(tf.concat([[steps], tf.shape(state)], 0), state.dtype)
+
+    def states():
+        return tf.TensorArray(state.dtype, size=steps, element_shape=state.shape)
+
+    @tf.custom_gradient
+    def loop(state, probes):
+        def body(k, state, total, kept):
+            before = state + probes[k]
+            after, level = advance(k, before)
+            return k + 1, after, total + level, kept.write(k, before)
+
+        _, final, total, kept = tf.while_loop(
             lambda k, *_: k < steps,
-            lambda k, state, total: (k + 1, *advance(k, state, total, by_frame[k])),
-            (tf.constant(0), state, total),
-            shape_invariants=(tf.TensorShape([]), state.shape, tf.TensorShape([])),
+            body,
+            (tf.constant(0), state, tf.zeros([], state.dtype), states()),
             maximum_iterations=steps,
         )
-    else:
-        for k in range(steps):
-            state, total = advance(k, state, total, targets[:, k])
-    return total / tf.cast(steps - pushforward, total.dtype), state
+        entering = kept.stack()
+
+        def gradient(d_total, d_final, variables=None):
+            variables = list(variables or ())
+
+            def back(k, d_after, sums, kept):
+                before = entering[k]
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch([before, *variables])
+                    outputs = advance(k, before)
+                d_before, *d_variables = tape.gradient(
+                    outputs, [before, *variables], (d_after, d_total), "zero"
+                )
+                sums = [s + d for s, d in zip(sums, d_variables, strict=True)]
+                return k - 1, d_before, sums, kept.write(k, d_before)
+
+            sums = [tf.zeros(v.shape, v.dtype) for v in variables]
+            _, d_state, sums, kept = tf.while_loop(
+                lambda k, *_: k >= 0,
+                back,
+                (tf.constant(steps - 1), d_final, sums, states()),
+                maximum_iterations=steps,
+            )
+            return (d_state, kept.stack()), sums
+
+        return (total, final), gradient
+
+    return loop(state, probes)
 
 
 def rollout(step: Step, state: State, frames: int) -> tf.Tensor:

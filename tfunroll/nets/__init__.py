@@ -1,15 +1,13 @@
 """Network architectures by name: ``build(name, domain, in_channels, out_channels, ...)``."""
 
-import keras
+from tfunroll.core import Domain, InputError, check_choice, check_keras_backend
 
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        f"tfunroll needs Keras on TensorFlow, but Keras was imported with the backend "
-        f"{keras.backend.backend()!r}: set the environment variable KERAS_BACKEND=tensorflow "
-        f"before Python starts"
-    )
+check_keras_backend()  # before Keras imports a backend that may not even be installed
 
-from tfunroll.core import Domain, InputError, check_choice  # noqa: E402
+import keras  # noqa: E402
+
+check_keras_backend(keras.backend.backend())  # the backend may also stand in ~/.keras/keras.json
+
 from tfunroll.nets.resnet import ResNet  # noqa: E402
 
 NETS = ("resnet",)

@@ -26,6 +26,8 @@ class Conv(keras.layers.Layer):
 
     def __init__(self, filters, boundary, kernel_size=3, seed=None, **kwargs):
         super().__init__(**kwargs)
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={kernel_size} must be odd")
         self.filters, self.kernel_size, self.seed = filters, kernel_size, seed
         self.boundary = tuple(tuple(pair) for pair in boundary)
 

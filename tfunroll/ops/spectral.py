@@ -9,7 +9,10 @@ MATRIX_LIMIT = 128  # grid points up to which two dense matmuls beat two FFTs on
 
 
 def phi1(z: tf.Tensor) -> tf.Tensor:
-    """(e^z - 1) / z, with its limit 1 at z = 0.  Cox & Matthews (2002), doi:10.1006/jcph.2002.6995."""
+    """(e^z - 1) / z, with its limit 1 at z = 0.
+
+    Reference: Cox & Matthews (2002), doi:10.1006/jcph.2002.6995.
+    """
     safe = tf.where(tf.abs(z) < 1e-8, tf.ones_like(z), z)
     return tf.where(tf.abs(z) < 1e-8, 1 + z / 2, tf.math.expm1(safe) / safe)
 

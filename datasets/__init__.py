@@ -1,0 +1,68 @@
+"""TFDS datasets of tfunroll, one folder per system, and ``build`` which makes them."""
+
+import importlib
+import pathlib
+
+from tabulate import tabulate
+from tfunroll.datasets.base import TrajectoryBuilder, energy
+
+from tfunroll import systems
+from tfunroll.core import check_choice
+
+NAMES = ("kuramoto_sivashinsky",)
+
+__all__ = ["NAMES", "TrajectoryBuilder", "build", "builder_class", "describe", "energy"]
+
+
+def builder_class(name: str) -> type[TrajectoryBuilder]:
+    """The builder class of a dataset, named by itself or by its system ("ks").
+
+    Raises: InputError: for an unknown name.
+    """
+    if name in systems.MODULES:
+        name = systems.get(name).dataset
+    check_choice("dataset", name, (*NAMES, *systems.MODULES))
+    module = f"tfunroll.datasets.{name}.{name}_dataset_builder"
+    return importlib.import_module(module).Builder
+
+
+def build(
+    name: str,
+    config: str = "tiny",
+    data_dir: str | pathlib.Path | None = None,
+    workers: int | None = None,
+) -> TrajectoryBuilder:
+    """Prepares a dataset on disk, with a progress bar; at once if it is there already.
+
+    Generation with several workers starts processes: a script that calls this needs the usual
+    ``if __name__ == "__main__":``.
+
+    Args:
+      name: dataset or system, such as "kuramoto_sivashinsky" or "ks".
+      config: a config of the dataset, such as "tiny".
+      data_dir: folder of all datasets; TFDS's default ($TFDS_DATA_DIR, ~/tensorflow_datasets).
+      workers: processes that generate side by side; None or 0: one per core.
+    Returns:
+      the builder, ready for ``as_dataset``.
+    Raises:
+      InputError: unknown name or config, unwritable folder, missing or broken published arrays.
+    """
+    return builder_class(name).prepare(config, data_dir, workers)
+
+
+def describe(builder: TrajectoryBuilder) -> str:
+    """A small table of what a built dataset holds, and where it is."""
+    rows = []
+    for split, info in builder.info.splits.items():
+        frames, params = set(), {}
+        for example in builder.examples(split):
+            frames.add(len(example["state"]))
+            for name, value in example["params"].items():
+                params.setdefault(name, set()).add(float(value))
+        values = "; ".join(
+            f"{name} {', '.join(f'{v:.4g}' for v in sorted(found))}"
+            for name, found in params.items()
+        )
+        rows.append((split, info.num_examples, "/".join(map(str, sorted(frames))), values))
+    table = tabulate(rows, ("split", "trajectories", "frames", "parameters"))
+    return f"{table}\n{builder.data_path}"

@@ -1,0 +1,1 @@
+"""TFDS dataset of the Kuramoto-Sivashinsky equation; see README.md."""

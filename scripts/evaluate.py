@@ -1,0 +1,29 @@
+"""Evaluates every trained network of a run again: other horizons, start frames or metrics."""
+
+import pathlib
+
+from absl import flags
+
+from tfunroll import cli
+
+cli.define("run", "run", "", "folder of the run")
+cli.define("run", "workers", 0, "processes side by side; one per core if 0")
+cli.define("evaluation", "horizon", 0, "frames of the error metrics; the run's if 0")
+cli.define("evaluation", "long_horizon", 0, "frames of the time metrics; the run's if 0")
+cli.define("evaluation", "starts", 0, "start frames per test trajectory; the run's if 0")
+cli.define("evaluation", "metrics", (), "comma list; the run's if empty")
+
+
+def main():
+    from tfunroll import runs
+
+    names = ("workers", "horizon", "long_horizon", "starts", "metrics")
+    values = {name: flags.FLAGS[name].value for name in names}
+    if values["metrics"]:
+        values["metrics"] = tuple(values["metrics"])
+    settings = {name: value for name, value in values.items() if value}
+    print(runs.evaluate(pathlib.Path(flags.FLAGS.run), **settings))
+
+
+if __name__ == "__main__":
+    cli.main(main)

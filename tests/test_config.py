@@ -1,0 +1,89 @@
+import json
+
+import pytest
+
+from tfunroll.config import RunConfig, Stage, check_writable
+from tfunroll.core import InputError
+from tfunroll.unrolling import NOG, ONE, WIG
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"system": "navier"}, "system='navier' is unknown; allowed: .*ks"),
+        ({"mode": "guess"}, "mode='guess' is unknown; allowed: correction, prediction"),
+        ({"correction": "serial"}, "correction='serial' is unknown; allowed: graded, parallel"),
+        ({"coarse": "rk4"}, "coarse='rk4' is unknown; allowed: etd1, etdrk2"),
+        ({"modalities": ("ONE", "TWO")}, "modalities='TWO' is unknown; allowed: NOG, ONE, WIG"),
+        ({"modalities": ()}, "modalities is empty"),
+        ({"modalities": ("ONE", "ONE")}, "names one twice"),
+        ({"loss": "l1"}, "loss='l1' is unknown"),
+        ({"loss": "physics", "dataset_config": "fine"}, "loss=physics needs data"),
+        ({"precision": "float16"}, "precision='float16' is unknown"),
+        ({"jit": "maybe"}, "jit='maybe' is unknown"),
+        ({"steps": -1}, "steps=-1 must be at least 0"),
+        ({"curriculum": "0:10"}, "steps=0 must be at least 1"),
+        ({"curriculum": "4:0"}, "updates=0 must be at least 1"),
+        ({"curriculum": "4"}, "curriculum stage '4' is not"),
+        ({"curriculum": "4:10:x"}, "curriculum stage '4:10:x' is not"),
+        ({"curriculum": "4:10:-1"}, "learning_rate=-1.0 must be positive"),
+        ({"curriculum": "4:10:1e-3:11"}, "warm-up=11 must lie between"),
+        ({"curriculum": "4:10", "steps": 3}, "either --curriculum or"),
+        ({"steps": 3, "cut_every": 4}, "cut_every=4 must lie between 1 and steps=3"),
+        ({"steps": 3, "pushforward": 3}, "pushforward=3 must lie between 0 and steps-1=2"),
+        ({"steps": 1, "pushforward": 1}, "need a horizon of more than one step"),
+        ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan must be positive"),
+        ({"decay_rate": 0.0}, "decay_rate=0.0 must lie in"),
+        ({"noise": -0.1}, "noise=-0.1 must be at least 0"),
+        ({"seeds": (1, 1)}, "seeds must be different"),
+        ({"solver_fraction": 0.5}, "solver_fraction=0.5 needs coarse=etdrk2"),
+        ({"solver_fraction": 1.5, "coarse": "etdrk2"}, "solver_fraction=1.5 must lie in"),
+    ],
+)
+def test_impossible_settings_name_the_flag(changes, message):
+    with pytest.raises(InputError, match=message):
+        RunConfig(**changes).resolved()
+
+
+def test_defaults_come_from_the_system():
+    config = RunConfig().resolved()
+    assert (config.correction, config.coarse) == ("parallel", "etd1")
+    assert (config.horizon, config.long_horizon) == (12, 200)
+    assert "relative_error" in config.metrics
+
+
+def test_curriculum():
+    config = RunConfig(curriculum="1:100,4:50:1e-4,8:20:1e-5:10", learning_rate=1e-3)
+    assert config.stages() == [
+        Stage(1, 100, 1e-3),
+        Stage(4, 50, 1e-4),
+        Stage(8, 20, 1e-5, 10),
+    ]
+    assert config.shared_stages() == 1
+    assert RunConfig(steps=3, updates=7).stages() == [Stage(3, 7, 5e-4)]
+    assert RunConfig(steps=3).shared_stages() == 0
+    assert RunConfig(modalities=("WIG",)).shared_stages() == 0
+
+
+def test_modalities_see_the_same_number_of_states():
+    config = RunConfig(curriculum="4:10", batch_size=16)
+    stage = config.stages()[0]
+    states = {m: config.batch(m, stage) * config.unrolling(m, stage).steps for m in ("ONE", "WIG")}
+    assert states == {"ONE": 64, "WIG": 64}
+    assert config.unrolling("ONE", stage) == ONE
+    assert config.unrolling("NOG", stage) == NOG(4)
+    assert config.unrolling("WIG", stage) == WIG(4)
+
+
+def test_json_and_flagfile_round_trip():
+    config = RunConfig(seeds=(3, 5), modalities=("NOG",), residual=True, noise=0.1).resolved()
+    assert RunConfig.from_json(json.loads(config.to_json())) == config
+    lines = config.flagfile().splitlines()
+    assert {"--seeds=3,5", "--modalities=NOG", "--residual=true", "--noise=0.1"} <= set(lines)
+
+
+def test_unwritable_output_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="out=.* cannot be written"):
+        check_writable(str(tmp_path / "file" / "run"))

@@ -1,0 +1,239 @@
+"""Datasets in memory: the TFDS way and own files, and every mistake as one line."""
+
+import json
+import shutil
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from tfunroll import data, systems
+from tfunroll.core import InputError
+
+KS = systems.get("ks")
+
+
+# ---------------------------------------------------------------------- TFDS
+
+
+def test_tiny_in_memory(tiny_data_dir):
+    loaded = data.load(KS, "tiny", tiny_data_dir)
+    assert (loaded.name, loaded.config, loaded.frame_time) == ("kuramoto_sivashinsky", "tiny", 1.0)
+    assert set(loaded.splits) == set(KS.splits)
+    train = loaded.splits["train"]
+    assert train.states.shape == (36, 1000, 48, 1)
+    assert train.states.dtype == np.float32
+    assert train.params["domain_size"].shape == train.start_times.shape == (36,)
+    assert len(set(train.ids)) == 36
+    assert train.diagnostics["energy"].shape == (36, 1000)
+    assert train.diagnostics["chaotic"].shape == (36, 10)
+    assert train.diagnostics["chaotic"].dtype == bool
+    assert train.diagnostics["chaotic"].mean() > 0.7
+
+
+def test_unknown_config_lists_the_allowed_ones(tiny_data_dir):
+    with pytest.raises(InputError, match=r"dataset_config='huge'.*fine, published, study, tiny"):
+        data.load(KS, "huge", tiny_data_dir)
+
+
+def test_missing_dataset_without_build(tmp_path):
+    with pytest.raises(InputError, match=r"missing in .*generate_data.py --system=ks"):
+        data.load(KS, "tiny", tmp_path, build=False)
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("file", ["*train.tfrecord*", "dataset_info.json", "features.json"])
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), _truncate], ids=["missing", "short"])
+def test_broken_dataset_names_the_folder(tiny_data_dir, tmp_path, file, spoil):
+    shutil.copytree(tiny_data_dir / "kuramoto_sivashinsky", tmp_path / "kuramoto_sivashinsky")
+    folder = tmp_path / "kuramoto_sivashinsky" / "tiny" / "1.0.0"
+    spoil(next(folder.glob(file)))
+    try:
+        data.load(KS, "tiny", tmp_path)
+    except InputError as error:
+        assert str(folder) in str(error)  # noqa: PT017
+        assert "delete" in str(error)  # noqa: PT017
+        assert "\n" not in str(error)  # noqa: PT017
+    else:  # the builder's class knows the features without the file
+        assert file == "features.json"
+
+
+# ---------------------------------------------------------------------- own data
+
+
+def _states(count=5, frames=8):
+    return np.random.default_rng(0).normal(size=(count, frames, 48, 1))
+
+
+SIZES = [7.2, 8.0, 8.0, 9.6, 10.4]
+
+
+def _describe(folder, states="states.npy", params=None, **fields):
+    path = folder / "own.json"
+    params = {"domain_size": SIZES} if params is None else params
+    path.write_text(json.dumps({"system": "ks", "states": states, "params": params, **fields}))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    np.save(tmp_path / "states.npy", _states())
+    return tmp_path
+
+
+def test_own_npy_with_default_splits(folder):
+    loaded = data.load(KS, own=_describe(folder))
+    assert (loaded.name, loaded.config) == ("own", "own")
+    assert {s: len(t.states) for s, t in loaded.splits.items()} == {
+        "train": 3,
+        "validation": 1,
+        "test_interpolation": 1,
+    }
+    states = np.concatenate([t.states for t in loaded.splits.values()])
+    np.testing.assert_array_equal(states, _states().astype(np.float32))
+    test = loaded.splits["test_interpolation"]
+    np.testing.assert_allclose(test.params["domain_size"], [10.4], rtol=1e-6)
+    np.testing.assert_allclose(
+        test.diagnostics["energy"], (test.states**2 / 2).mean((2, 3)), rtol=1e-5
+    )
+
+
+def test_own_splits_as_given(folder):
+    splits = {"train": [4, 0], "validation": [1], "test_extrapolation": [2]}
+    loaded = data.load(KS, own=_describe(folder, frame_time=1, splits=splits))
+    assert set(loaded.splits) == set(splits)
+    np.testing.assert_allclose(loaded.splits["train"].params["domain_size"], [10.4, 7.2], rtol=1e-6)
+
+
+def test_own_toml(folder):
+    path = folder / "own.toml"
+    path.write_text(
+        f'system = "ks"\nstates = "states.npy"\n[params]\ndomain_size = {SIZES}\n'
+        "[splits]\ntrain = [0, 1]\nvalidation = [2]\n"
+    )
+    assert len(data.load(KS, own=path).splits["train"].states) == 2
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".zarr"])
+def test_own_arrays_by_key(tmp_path, suffix):
+    arrays = {"u": _states(), "size": np.array(SIZES)}
+    path = tmp_path / f"file{suffix}"
+    if suffix == ".npz":
+        np.savez(path, **arrays)
+    elif suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file.update(arrays)
+    else:
+        zarr = pytest.importorskip("zarr")
+        group = zarr.open_group(path, mode="w")
+        for name, values in arrays.items():
+            group.create_array(name, data=values)
+    own = _describe(tmp_path, path.name, {"domain_size": "size"}, key="u")
+    train = data.load(KS, own=own).splits["train"]
+    np.testing.assert_array_equal(train.states, _states()[:3].astype(np.float32))
+    np.testing.assert_allclose(train.params["domain_size"], SIZES[:3], rtol=1e-6)
+    with pytest.raises(InputError, match=r"states: key=None.*allowed: .*size"):
+        data.load(KS, own=_describe(tmp_path, path.name))
+
+
+def test_zarr_not_installed(tmp_path, monkeypatch):
+    (tmp_path / "states.zarr").mkdir()
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(InputError, match=r'pip install "tfunroll\[zarr\]"'):
+        data.load(KS, own=_describe(tmp_path, "states.zarr"))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5"])
+def test_truncated_file(tmp_path, suffix):
+    path = tmp_path / f"file{suffix}"
+    if suffix == ".npy":
+        np.save(path, _states())
+    elif suffix == ".npz":
+        np.savez(path, _states())
+    else:
+        with h5py.File(path, "w") as file:
+            file["u"] = _states()
+    _truncate(path)
+    with pytest.raises(InputError, match=r"states: .*truncated"):
+        data.load(KS, own=_describe(tmp_path, path.name))
+
+
+def _spoiled(index, value):
+    states = _states()
+    states[index] = value
+    return states
+
+
+@pytest.mark.parametrize(
+    ("states", "message"),
+    [
+        (_states()[..., 0], "states has shape .* without the channel axis"),
+        (_states()[:, :, :32], "states has shape .*48, 1"),
+        (np.zeros((5, 48)), "states has shape"),
+        (_states(5, 1), "two frames"),
+        (_states(2), "at least 3|shape"),
+        (_spoiled((3, 2, 1, 0), np.nan), "states holds NaN or infinity in trajectory 3"),
+        (_spoiled((0, 0, 0, 0), np.inf), "states holds NaN or infinity in trajectory 0"),
+        (np.full((5, 8, 48, 1), "x"), "states must hold real numbers"),
+    ],
+)
+def test_wrong_states(tmp_path, states, message):
+    np.save(tmp_path / "states.npy", states)
+    with pytest.raises(InputError, match=message):
+        data.load(KS, own=_describe(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"states": "none.npy"}, "states='none.npy' does not exist"),
+        ({"states": "states.txt"}, "states='states.txt'.*allowed"),
+        ({"states": 3}, "states=3 must be a file name"),
+        ({"system": "wake"}, "system='wake'"),
+        ({"frame_time": 0.5}, "frame_time=0.5"),
+        ({"frame_time": "x"}, "frame_time='x'"),
+        ({"colour": 1}, "field='colour' is unknown"),
+        ({"params": {}}, "params.domain_size is missing"),
+        ({"params": [7.2]}, "params must be an object"),
+        ({"params": {"reynolds": SIZES}}, "params='reynolds' is unknown"),
+        ({"params": {"domain_size": SIZES[:4]}}, r"params.domain_size has shape \(4,\)"),
+        ({"params": {"domain_size": [-8, *SIZES[1:]]}}, "domain_size=-8 is outside the allowed"),
+        ({"params": {"domain_size": [float("nan"), *SIZES[1:]]}}, "domain_size holds NaN"),
+        ({"params": {"domain_size": "a b c"}}, "params.domain_size='a b c'"),
+        ({"params": {"domain_size": "none.npy"}}, "params.domain_size='none.npy' does not exist"),
+        ({"splits": [0]}, "splits must name train and validation"),
+        ({"splits": {"train": [0]}}, "splits must name train and validation"),
+        ({"splits": {"train": [0], "validation": []}}, "splits.validation must be a list"),
+        ({"splits": {"train": [0], "validation": [9]}}, "splits.validation holds 9; allowed: 0"),
+        ({"splits": {"train": [0], "validation": [1], "rest": [2]}}, "splits='rest' is unknown"),
+        (
+            {"splits": {"train": [0, 1], "validation": [2], "test_extrapolation": [1]}},
+            "splits.test_extrapolation holds trajectory 1, which train",
+        ),
+    ],
+)
+def test_wrong_description(folder, fields, message):
+    path = folder / "own.json"
+    given = {"system": "ks", "states": "states.npy", "params": {"domain_size": SIZES}, **fields}
+    path.write_text(json.dumps(given))
+    with pytest.raises(InputError, match=message) as raised:
+        data.load(KS, own=path)
+    assert "\n" not in str(raised.value)
+    assert "own.json" in str(raised.value)
+
+
+def test_wrong_description_file(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        data.load(KS, own=tmp_path / "none.json")
+    path = tmp_path / "own.json"
+    for text in ("{", "[1]", "\x00"):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"own\.json"):
+            data.load(KS, own=path)
+    path.write_text('{"system": "ks"}')
+    with pytest.raises(InputError, match="field 'states' is missing"):
+        data.load(KS, own=path)

@@ -1,0 +1,209 @@
+"""The Trainer on a few short trajectories: small enough for seconds, real in every part."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfunroll import systems
+from tfunroll.config import RunConfig
+from tfunroll.core import InputError
+from tfunroll.data import Dataset, Trajectories
+from tfunroll.training import Job, Trainer, TrainingDivergedError
+from tfunroll.unrolling import WIG, rollout
+
+CONFIG = RunConfig(
+    width=4,
+    depth=1,
+    curriculum="1:40,3:20",
+    batch_size=4,
+    learning_rate=1e-2,
+    horizon=5,
+    checkpoint_every=20,
+    validate_every=20,
+    jit="off",
+)
+
+
+def trajectories(seed, frames=40):
+    system = systems.get("ks")
+    sizes = np.array([7.2, 8.0, 9.6])
+    u = tf.constant(system.initial_state({"domain_size": sizes}, seed))
+    states = rollout(system.reference().bind({"domain_size": tf.constant(sizes)}), u, 60 + frames)
+    return Trajectories(
+        states=states[:, 60:].numpy().astype(np.float32),
+        params={"domain_size": sizes.astype(np.float32)},
+        ids=("a", "b", "c"),
+        start_times=np.zeros(3),
+        diagnostics={},
+    )
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    splits = {"train": trajectories(0), "validation": trajectories(1)}
+    return Dataset("kuramoto_sivashinsky", "tiny", splits, 1.0, "")
+
+
+@pytest.fixture(scope="module")
+def trainer(dataset):
+    return Trainer(replace(CONFIG, jit="on").resolved(), dataset)
+
+
+def weights(trainer):
+    return [v.numpy() for v in trainer.net.variables]
+
+
+def assert_equal(a, b):
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def whole(trainer, modality="WIG", seed=0):
+    return Job(modality, seed, 0, len(trainer.stages))
+
+
+class Recorder:
+    """Stands in for summaries.Summaries."""
+
+    def __init__(self):
+        self.rows, self.errors = {}, {}
+
+    def updates(self, update, values, by_step):
+        self.rows[update] = (values, by_step)
+
+    def validation(self, update, error, rollout, reference):
+        self.errors[update] = error
+
+
+def test_training_lowers_the_loss_and_reports_all_states(trainer, tmp_path):
+    seen, recorder = [], Recorder()
+    done = trainer.train(whole(trainer), tmp_path, summaries=recorder, report=seen.append)
+    losses = [values["loss"] for values, _ in recorder.rows.values()]
+    assert done["updates"] == 60
+    assert losses[-1] < 0.7 * losses[0]
+    assert sum(seen) == 40 * 4 + 20 * 4 * 3
+    assert len(recorder.errors) == 3
+    assert recorder.rows[60][1].shape == (3,)
+
+
+def test_one_trace_for_all_seeds(trainer, tmp_path):
+    for seed in (0, 1):
+        trainer.train(whole(trainer, seed=seed), tmp_path / str(seed))
+    counts = [call.experimental_get_tracing_count() for call in trainer._calls.values()]
+    assert counts == [1] * len(counts)
+    assert trainer._validate.experimental_get_tracing_count() == 1
+
+
+def test_same_seed_same_weights_and_other_seed_others(trainer, dataset, tmp_path):
+    trainer.train(whole(trainer), tmp_path / "a")
+    first = weights(trainer)
+    trainer.train(whole(trainer, seed=1), tmp_path / "b")
+    assert any((x != y).any() for x, y in zip(first, weights(trainer), strict=True))
+    again = Trainer(trainer.config, dataset)
+    again.train(whole(again), tmp_path / "c")
+    assert_equal(first, weights(again))
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_resume_equals_the_uninterrupted_run(trainer, tmp_path, stop_after):
+    trainer.train(whole(trainer), tmp_path / "whole")
+    expected = [v.numpy() for v in trainer.variables]
+
+    class KilledError(Exception):
+        pass
+
+    calls = []
+
+    def kill(states):
+        calls.append(states)
+        if len(calls) > stop_after:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        trainer.train(whole(trainer), tmp_path / "part", report=kill)
+    trainer.train(whole(trainer), tmp_path / "part")
+    assert_equal(expected, [v.numpy() for v in trainer.variables])
+
+
+def test_later_stages_go_on_from_the_shared_one(trainer, tmp_path):
+    trainer.train(whole(trainer), tmp_path / "whole")
+    expected = weights(trainer)
+    trainer.train(Job("ONE", 0, 0, 1), tmp_path / "shared")
+    trainer.train(Job("WIG", 0, 1, 2), tmp_path / "wig", start=tmp_path / "shared")
+    assert_equal(expected, weights(trainer))
+
+
+def test_start_from_takes_weights_only(trainer, tmp_path):
+    trainer.train(Job("ONE", 0, 0, 1), tmp_path / "one")
+    trained = weights(trainer)
+    trainer.reset(5)
+    trainer.load(tmp_path / "one")
+    assert_equal(trained, weights(trainer))
+    with pytest.raises(InputError, match="no checkpoint"):
+        trainer.load(tmp_path / "none")
+
+
+def test_gradient_norm_by_step_is_the_gradient_of_the_entering_state(trainer):
+    windows, params = trainer.windows.batch(0, tf.constant(0, tf.int64), 4, 2)
+    _, _, by_step = trainer.loss_and_gradients(windows[:, 0], windows[:, 1:], params, WIG(2))
+    step = trainer.stepper.bind(params)
+    with tf.GradientTape(persistent=True) as tape:
+        u0 = tf.identity(windows[:, 0])
+        tape.watch(u0)
+        u1 = step(u0)
+        entering = tf.identity(u1)  # what enters step 2, apart from the loss of step 1
+        u2 = step(entering)
+        loss = (
+            tf.reduce_mean((u1 - windows[:, 1]) ** 2) + tf.reduce_mean((u2 - windows[:, 2]) ** 2)
+        ) / 2
+    hand = [tf.norm(tape.gradient(loss, u)) for u in (u0, entering)]
+    np.testing.assert_allclose(by_step, hand, rtol=1e-4)
+
+
+def test_learning_rate_warms_up_and_decays(dataset, tmp_path):
+    config = replace(CONFIG, curriculum="1:40:1e-3:20", decay_every=30, decay_rate=0.5)
+    trainer, recorder = Trainer(config.resolved(), dataset), Recorder()
+    trainer.train(whole(trainer), tmp_path, summaries=recorder)
+    rates = {u: values["learning_rate"] for u, (values, _) in recorder.rows.items()}
+    assert rates == pytest.approx({20: 1e-3, 40: 0.5e-3})
+    config = replace(config, curriculum="1:20:1e-3:40".replace("40", "20"), checkpoint_every=10)
+    trainer, recorder = Trainer(config.resolved(), dataset), Recorder()
+    trainer.train(whole(trainer), tmp_path / "warm", summaries=recorder)
+    assert recorder.rows[10][0]["learning_rate"] == pytest.approx(0.5e-3)
+
+
+def test_plateau_halves_the_rate(trainer, dataset, tmp_path):
+    config = replace(CONFIG, curriculum="1:60:1e-12", plateau=1, decay_every=0)
+    trainer, recorder = Trainer(config.resolved(), dataset), Recorder()
+    trainer.train(whole(trainer), tmp_path, summaries=recorder)
+    assert float(trainer._state.rate_factor) == 0.25  # two validations without gain of three
+
+
+def test_noise_and_physics_loss_train(dataset, tmp_path):
+    plain = Trainer(replace(CONFIG, curriculum="2:20").resolved(), dataset)
+    plain.train(whole(plain), tmp_path / "plain")
+    for name, changes in {"noise": {"noise": 0.1}, "physics": {"loss": "physics"}}.items():
+        other = Trainer(replace(CONFIG, curriculum="2:20", **changes).resolved(), dataset)
+        done = other.train(whole(other), tmp_path / name)
+        assert np.isfinite(done["training_loss"])
+        assert any((x != y).any() for x, y in zip(weights(plain), weights(other), strict=True))
+
+
+def test_non_finite_gradients_are_skipped_then_stop_the_run(trainer, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfunroll.training.GUARD_PATIENCE", 20)
+
+    def poisoned(seed):
+        Trainer.reset(trainer, seed)
+        trainer.net.variables[0].assign(trainer.net.variables[0] * np.nan)
+
+    monkeypatch.setattr(trainer, "reset", poisoned)
+    with pytest.raises(TrainingDivergedError, match="ks WIG seed 0"):
+        trainer.train(whole(trainer), tmp_path)
+    assert int(trainer._state.skipped) == 20
+
+
+def test_horizon_longer_than_the_data(dataset):
+    with pytest.raises(InputError, match="steps=40 does not fit trajectories of 40 frames"):
+        Trainer(replace(CONFIG, curriculum="40:10").resolved(), dataset)

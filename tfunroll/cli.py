@@ -1,0 +1,99 @@
+"""What all scripts share: flags made from RunConfig, a grouped --help, one-line errors."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+
+from absl import app, flags, logging
+
+from tfunroll.core import InputError
+
+_GROUPS: dict[str, list[str]] = {}
+
+
+def define(group: str, name: str, default, help_text: str) -> None:
+    """Defines an absl flag of the default's type and lists it under ``group`` in --help."""
+    _GROUPS.setdefault(group, []).append(name)
+    if isinstance(default, bool):
+        flags.DEFINE_bool(name, default, help_text)
+    elif isinstance(default, int):
+        flags.DEFINE_integer(name, default, help_text)
+    elif isinstance(default, float):
+        flags.DEFINE_float(name, default, help_text)
+    elif isinstance(default, tuple):
+        flags.DEFINE_list(name, ",".join(map(str, default)), help_text)
+    else:
+        flags.DEFINE_string(name, default, help_text)
+
+
+def define_config_flags() -> None:
+    """One flag per field of RunConfig."""
+    from tfunroll.config import RunConfig
+
+    for f in fields(RunConfig):
+        assert f.default is not MISSING
+        define(f.metadata["group"], f.name, f.default, f.metadata["help"])
+
+
+def config_from_flags():
+    """The RunConfig that the flags say."""
+    from tfunroll.config import RunConfig
+
+    values = {f.name: getattr(flags.FLAGS, f.name) for f in fields(RunConfig)}
+    try:
+        values["seeds"] = tuple(int(seed) for seed in values["seeds"])
+    except ValueError:
+        raise InputError(f"seeds={','.join(values['seeds'])} must be whole numbers") from None
+    values["modalities"] = tuple(values["modalities"])
+    values["metrics"] = tuple(values["metrics"])
+    return RunConfig(**values)
+
+
+def given(name: str) -> bool:
+    """True if the user wrote this flag."""
+    return bool(flags.FLAGS[name].present)
+
+
+def main(run: Callable[[], None]) -> None:
+    """Parses the flags, runs, and ends: a user's mistake is one line and exit status 2."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if any(a in ("--help", "-help", "-h", "--h") for a in sys.argv[1:]):
+        print(_help(sys.modules["__main__"].__doc__ or ""))
+        sys.exit(0)
+
+    def guarded(argv):
+        logging.set_verbosity(logging.WARNING)  # libraries' progress notes would hide ours
+        try:
+            if len(argv) > 1:
+                raise InputError(f"argument {argv[1]!r} is not a flag; see --help")
+            run()
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv):
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        text = " ".join(str(error).split())
+        print(f"error: {text}; see --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def _help(doc: str) -> str:
+    lines = [doc.strip(), ""]
+    for group, names in _GROUPS.items():
+        lines.append(f"{group}:")
+        for name in names:
+            flag = flags.FLAGS[name]
+            default = flag.value
+            if isinstance(default, list):
+                default = ",".join(map(str, default))
+            shown = "" if default in ("", 0, False, None) else f" [{default}]"
+            lines.append(f"  --{name:<18}{flag.help}{shown}")
+    lines.append("\nAny flags can stand in a file, one a line: --flagfile=FILE.")
+    return "\n".join(lines)

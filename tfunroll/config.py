@@ -1,0 +1,248 @@
+"""RunConfig: everything a training run is told, checked before work starts.
+
+Each field is one flag of ``scripts/train.py`` (tfunroll/cli.py makes the flags from the fields), so
+a setting is written down once.
+"""
+
+import json
+import math
+import os
+import pathlib
+from dataclasses import asdict, dataclass, field, fields, replace
+
+from tfunroll import systems
+from tfunroll.core import InputError, check_choice
+from tfunroll.losses import LOSSES
+from tfunroll.systems.base import MODES, System
+from tfunroll.unrolling import MODALITIES, Unrolling, of_modality
+
+PRECISIONS = ("float32", "float64")
+JIT = ("auto", "on", "off")
+DEMO_CURRICULUM = "1:2000,4:800,8:400"
+
+
+def _flag(default, group: str, help_text: str):
+    return field(default=default, metadata={"group": group, "help": help_text})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a curriculum: horizon, updates, learning rate and its warm-up in updates."""
+
+    steps: int
+    updates: int
+    learning_rate: float
+    warmup: int = 0
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise InputError(f"steps={self.steps} must be at least 1")
+        if self.updates < 1:
+            raise InputError(f"updates={self.updates} must be at least 1")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise InputError(f"learning_rate={self.learning_rate} must be positive")
+        if not 0 <= self.warmup <= self.updates:
+            raise InputError(f"warm-up={self.warmup} must lie between 0 and updates={self.updates}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Settings of one run: a system, a network, modalities × seeds, and their evaluation."""
+
+    system: str = _flag("ks", "task", "physical system: ks")
+    dataset_config: str = _flag("tiny", "task", "dataset: tiny, study, fine or published")
+    data: str = _flag("", "task", "own data: path of its description file (see README)")
+    data_dir: str = _flag("", "task", "where datasets live; TFDS's default folder if empty")
+    mode: str = _flag("correction", "task", "correction (network beside a solver) or prediction")
+    correction: str = _flag(
+        "", "task", "parallel, sequential or graded; the system's first if empty"
+    )
+    coarse: str = _flag("", "task", "coarse solver that is corrected; the system's first if empty")
+    solver_fraction: float = _flag(1.0, "task", "part of the frame the coarse solver integrates")
+    residual: bool = _flag(False, "task", "prediction: the network gives the change of the state")
+
+    net: str = _flag("resnet", "network", "architecture")
+    size: str = _flag("", "network", "weight count by label, such as 32k")
+    width: int = _flag(0, "network", "channels inside, in place of the size's")
+    depth: int = _flag(0, "network", "residual blocks, in place of the size's")
+
+    modalities: tuple[str, ...] = _flag(MODALITIES, "training", "any of ONE,NOG,WIG")
+    steps: int = _flag(0, "training", "horizon m: steps unrolled per sample")
+    updates: int = _flag(0, "training", "optimizer updates")
+    curriculum: str = _flag(
+        "",
+        "training",
+        "stages steps:updates[:learning rate[:warm-up]],…  in place of --steps and --updates; "
+        f"with none of the three: {DEMO_CURRICULUM}",
+    )
+    cut_every: int = _flag(0, "training", "WIG: cut gradients every k steps; 0 never")
+    pushforward: int = _flag(0, "training", "first steps of the horizon that are cut, without loss")
+    batch_size: int = _flag(16, "training", "samples per update; ONE takes this times the horizon")
+    learning_rate: float = _flag(5e-4, "training", "of Adam, where the curriculum names none")
+    decay_rate: float = _flag(0.9, "training", "learning-rate factor every decay_every updates")
+    decay_every: int = _flag(2000, "training", "updates per learning-rate decay; 0 for none")
+    plateau: int = _flag(0, "training", "halve the rate after this many validations without gain")
+    loss: str = _flag("supervised", "training", "supervised, or physics (residual, no reference)")
+    noise: float = _flag(0.0, "training", "input noise, as a fraction of the data's rms")
+    seeds: tuple[int, ...] = _flag((0, 1, 2, 3), "training", "comma list, one network each")
+    precision: str = _flag("float32", "training", "float32 or float64")
+    jit: str = _flag("auto", "training", "XLA: auto, on or off")
+    start_from: str = _flag("", "training", "run folder whose ONE networks are the start")
+
+    horizon: int = _flag(0, "evaluation", "frames of the error metrics; the system's if 0")
+    long_horizon: int = _flag(0, "evaluation", "frames of the time metrics; the system's if 0")
+    starts: int = _flag(2, "evaluation", "start frames per test trajectory")
+    metrics: tuple[str, ...] = _flag((), "evaluation", "comma list; the system's if empty")
+
+    out: str = _flag("", "run", "folder to write; a new one under runs/ if empty")
+    resume: bool = _flag(False, "run", "continue the run in --out")
+    workers: int = _flag(0, "run", "processes side by side; one per core if 0")
+    checkpoint_every: int = _flag(500, "run", "updates between checkpoints")
+    validate_every: int = _flag(500, "run", "updates between validations")
+
+    # ------------------------------------------------------------------ what the fields mean
+
+    def resolved(self) -> "RunConfig":
+        """The same with the system's defaults filled in; InputError for anything impossible."""
+        system = systems.get(self.system)
+        config = replace(
+            self,
+            correction=self.correction or next(iter(system.corrections)),
+            coarse=self.coarse or system.coarse_kinds[0],
+            horizon=self.horizon or system.horizon,
+            long_horizon=self.long_horizon or system.long_horizon,
+            metrics=self.metrics or self._default_metrics(system),
+        )
+        config._check(system)
+        return config
+
+    def _default_metrics(self, system: System) -> tuple[str, ...]:
+        defined = not self.data and self.dataset_config in system.on_reference_grid
+        return tuple(m for m in system.metrics if defined or m != "physics_residual")
+
+    def stages(self) -> list[Stage]:
+        """The curriculum."""
+        if self.curriculum and (self.steps or self.updates):
+            raise InputError("curriculum: give either --curriculum or --steps and --updates")
+        text = self.curriculum
+        if not text and not (self.steps or self.updates):
+            text = DEMO_CURRICULUM
+        if not text:
+            return [Stage(self.steps or 1, self.updates or 2000, self.learning_rate)]
+        return [self._stage(part) for part in text.split(",")]
+
+    def _stage(self, text: str) -> Stage:
+        parts = text.strip().split(":")
+        try:
+            if not 2 <= len(parts) <= 4:
+                raise ValueError
+            steps, updates = int(parts[0]), int(parts[1])
+            rate = float(parts[2]) if len(parts) > 2 else self.learning_rate
+            warmup = int(parts[3]) if len(parts) > 3 else 0
+        except ValueError:
+            raise InputError(
+                f"curriculum stage {text!r} is not steps:updates[:learning rate[:warm-up]]"
+            ) from None
+        return Stage(steps, updates, rate, warmup)
+
+    def unrolling(self, modality: str, stage: Stage) -> Unrolling:
+        """How ``modality`` unrolls in ``stage``."""
+        return of_modality(modality, stage.steps, self.cut_every or None, self.pushforward)
+
+    def batch(self, modality: str, stage: Stage) -> int:
+        """Samples per update: ONE sees as many states per update as the unrolled modalities."""
+        return self.batch_size * (stage.steps if modality == "ONE" else 1)
+
+    def shared_stages(self) -> int:
+        """Leading stages with a horizon of one step: the same for every modality of a seed."""
+        stages = self.stages()
+        count = 0
+        while count < len(stages) and stages[count].steps == 1:
+            count += 1
+        return count if len(self.modalities) > 1 else 0
+
+    def _check(self, system: System) -> None:
+        check_choice("mode", self.mode, MODES)
+        check_choice("correction", self.correction, system.corrections)
+        check_choice("coarse", self.coarse, system.coarse_kinds)
+        check_choice("loss", self.loss, LOSSES)
+        check_choice("precision", self.precision, PRECISIONS)
+        check_choice("jit", self.jit, JIT)
+        if not self.modalities:
+            raise InputError(f"modalities is empty; allowed: {', '.join(MODALITIES)}")
+        for modality in self.modalities:
+            check_choice("modalities", modality, MODALITIES)
+        if len(set(self.modalities)) < len(self.modalities):
+            raise InputError(f"modalities={','.join(self.modalities)} names one twice")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise InputError("seeds must be different whole numbers of at least 0")
+        for name in ("batch_size", "starts", "checkpoint_every", "validate_every"):
+            self._at_least(name, 1)
+        for name in (
+            *("steps", "updates", "width", "depth", "workers", "horizon", "long_horizon"),
+            *("noise", "cut_every", "pushforward", "decay_every", "plateau"),
+        ):
+            self._at_least(name, 0)
+        if not 0 < self.decay_rate <= 1:
+            raise InputError(f"decay_rate={self.decay_rate} must lie in (0, 1]")
+        if not 0 < self.solver_fraction <= 1:
+            raise InputError(f"solver_fraction={self.solver_fraction} must lie in (0, 1]")
+        if self.mode == "correction":
+            system.coarse(self.coarse, self.solver_fraction)  # its own checks
+        longest = max(stage.steps for stage in self.stages())
+        if longest > 1:  # cut and push-forward must fit the longest horizon
+            Unrolling(longest, self.cut_every or None, self.pushforward)
+        elif self.cut_every > 1 or self.pushforward:
+            raise InputError(
+                f"cut_every={self.cut_every}, pushforward={self.pushforward}: need a horizon "
+                "of more than one step"
+            )
+        if self.loss == "physics" and self.dataset_config not in system.on_reference_grid:
+            raise InputError(
+                f"loss=physics needs data on the reference solver's own grid; dataset_config "
+                f"allowed: {', '.join(system.on_reference_grid)}"
+            )
+
+    def _at_least(self, name: str, least: float) -> None:
+        value = getattr(self, name)
+        if not value >= least:
+            raise InputError(f"{name}={value} must be at least {least}")
+
+    # ------------------------------------------------------------------ files
+
+    def to_json(self) -> str:
+        """The settings as JSON text."""
+        return json.dumps(asdict(self), indent=1)
+
+    @staticmethod
+    def from_json(values: dict) -> "RunConfig":
+        """The inverse of ``to_json``, from its parsed values; unknown ones are ignored."""
+        known = {f.name for f in fields(RunConfig)}
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return RunConfig(**{k: v for k, v in values.items() if k in known})
+
+    def flagfile(self) -> str:
+        """The settings as lines of an absl flag file: ``--flagfile=`` reruns them."""
+        lines = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, bool):
+                value = str(value).lower()
+            elif isinstance(value, tuple):
+                value = ",".join(map(str, value))
+            if f.name != "resume":
+                lines.append(f"--{f.name}={value}")
+        return "\n".join(lines) + "\n"
+
+
+def check_writable(out: str) -> pathlib.Path:
+    """Makes the folder; InputError if nothing can be written there."""
+    folder = pathlib.Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"out={out!r} cannot be written: {error.strerror}") from None
+    return folder

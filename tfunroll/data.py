@@ -1,0 +1,155 @@
+"""Trajectories in memory: from a TFDS dataset, or from the user's own files."""
+
+import pathlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfunroll import datasets
+from tfunroll.core import InputError
+from tfunroll.own_data import read_description
+from tfunroll.systems import System
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """One split.
+
+    Attributes:
+      states: [trajectory, frame, *space, channel] float32.
+      params: physics parameters by name, each [trajectory] float32.
+      ids: a name per trajectory.
+      start_times: time of each first frame, [trajectory] float32.
+      diagnostics: by name, each [trajectory, ...]: "energy" per frame, and the system's own, such
+        as "chaotic" per 100 frames; empty for own data but for the energy.
+    """
+
+    states: np.ndarray
+    params: dict[str, np.ndarray]
+    ids: tuple[str, ...]
+    start_times: np.ndarray
+    diagnostics: dict[str, np.ndarray]
+
+    def check(self, system: System, where: str) -> None:
+        """InputError, naming the field, unless this is data of ``system`` that can be used."""
+        wanted = (*system.domain.shape, len(system.channels))
+        shape = self.states.shape
+        if len(shape) == len(wanted) + 1 and len(system.channels) == 1 and shape[2:] == wanted[:-1]:
+            raise InputError(
+                f"{where}: states has shape {shape} without the channel axis; expected "
+                f"[trajectory, frame, *space, channel] with {wanted} at the end: add [..., None]"
+            )
+        if len(shape) != len(wanted) + 2 or shape[2:] != wanted:
+            raise InputError(
+                f"{where}: states has shape {shape}, expected [trajectory, frame, *space, channel] "
+                f"with {wanted} at the end"
+            )
+        if shape[0] < 1 or shape[1] < 2:
+            raise InputError(f"{where}: states needs a trajectory of at least two frames: {shape}")
+        bad = np.flatnonzero(~np.isfinite(self.states).all(tuple(range(1, len(shape)))))
+        if bad.size:
+            raise InputError(f"{where}: states holds NaN or infinity in trajectory {bad[0]}")
+        for name, values in self.params.items():
+            if not np.isfinite(values).all():
+                raise InputError(f"{where}: params.{name} holds NaN or infinity")
+        try:
+            system.check_params(self.params)
+        except InputError as error:
+            raise InputError(f"{where}: params: {error}") from None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All splits of a dataset.
+
+    Attributes:
+      name: of the TFDS dataset, or "own".
+      config: its config, or the name of the description file.
+      splits: by name.
+      frame_time: time between frames.
+      path: folder or file it was read from.
+    """
+
+    name: str
+    config: str
+    splits: dict[str, Trajectories]
+    frame_time: float
+    path: str
+
+
+def load(
+    system: System,
+    config: str = "tiny",
+    data_dir: str | pathlib.Path | None = None,
+    own: str | pathlib.Path | None = None,
+    build: bool = True,
+    workers: int | None = None,
+) -> Dataset:
+    """Reads all splits into memory.
+
+    Args:
+      system: whose data; shapes and parameters are checked against it.
+      config: of the system's TFDS dataset, such as "tiny".
+      data_dir: folder of all datasets; TFDS's default if None or empty.
+      own: description file of own data, read in place of a TFDS dataset; see ``own_data``.
+      build: make the dataset first if it is not there yet.
+      workers: processes that make it; None or 0: one per core.
+    Raises:
+      InputError: unknown config; missing, truncated or broken data; own data that do not fit.
+    """
+    if own:
+        return _load_own(system, pathlib.Path(own).expanduser())
+    builder = datasets.builder_class(system.dataset).of(config, data_dir or None)
+    if build and not builder.data_path.exists():
+        builder = datasets.build(system.dataset, config, data_dir or None, workers)
+    elif not builder.data_path.exists():
+        raise InputError(
+            f"dataset {system.dataset}/{config} is missing in {builder.data_path}; make it with "
+            f"scripts/generate_data.py --system={system.name} --dataset_config={config}"
+        )
+    path = str(builder.data_path)
+    splits = {split: _read_split(builder, split) for split in system.splits}
+    for split, trajectories in splits.items():
+        trajectories.check(system, f"{path}, split {split}")
+    return Dataset(system.dataset, config, splits, system.frame_time, path)
+
+
+def _read_split(builder: datasets.TrajectoryBuilder, split: str) -> Trajectories:
+    examples = builder.examples(split)
+
+    def gather(branch):
+        return {name: np.stack([e[branch][name] for e in examples]) for name in examples[0][branch]}
+
+    return Trajectories(
+        states=np.stack([e["state"] for e in examples]),
+        params=gather("params"),
+        ids=tuple(e["trajectory_id"].decode() for e in examples),
+        start_times=np.array([e["start_time"] for e in examples], np.float32),
+        diagnostics=gather("diagnostics"),
+    )
+
+
+def _load_own(system: System, path: pathlib.Path) -> Dataset:
+    described = read_description(path, system)
+    states = described.states
+    everything = Trajectories(
+        states=states,
+        params=described.params,
+        ids=tuple(f"{path.stem}/{i}" for i in range(len(states))),
+        start_times=np.zeros(len(states), np.float32),
+        diagnostics={},
+    )
+    everything.check(system, str(path))
+    splits = {name: _select(everything, chosen) for name, chosen in described.splits.items()}
+    return Dataset("own", path.stem, splits, system.frame_time, str(path))
+
+
+def _select(whole: Trajectories, chosen: list[int]) -> Trajectories:
+    states = whole.states[chosen]
+    return Trajectories(
+        states=states,
+        params={name: values[chosen] for name, values in whole.params.items()},
+        ids=tuple(whole.ids[i] for i in chosen),
+        start_times=whole.start_times[chosen],
+        diagnostics={"energy": datasets.energy(states)},
+    )

@@ -1,0 +1,299 @@
+"""Rollouts of a stepper over the test sets, measured: one compiled graph call per model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from tfunroll import metrics
+from tfunroll.core import InputError, Stepper, check_choice
+from tfunroll.flops import flops_per_frame, largest_substeps
+from tfunroll.results import COLUMNS
+from tfunroll.systems.base import TEST_SPLITS, System
+from tfunroll.unrolling import rollout
+
+SPARSE = 10  # beyond the horizon, per-frame metrics are stored at every tenth frame
+SAMPLE_TRAJECTORIES = 2  # per parameter value, kept for the pictures
+MAX_SUBSTEPS = 200  # of the equal-cost solver
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, and over how many frames.
+
+    Attributes:
+      horizon: frames of the error metrics.
+      long_horizon: frames of the time metrics and of the curves over time; at least ``horizon``.
+      starts: start frames per test trajectory, spread evenly.
+      metrics: names of metrics.METRICS.
+      test_sets: names of dataset splits.
+      dtype: of states and parameters, "float32" or "float64"; the network's own.
+      jit_compile: compile the rollout with XLA.
+    Raises:
+      InputError: for an unknown metric or test set, or an impossible number.
+    """
+
+    horizon: int
+    long_horizon: int
+    starts: int
+    metrics: tuple[str, ...]
+    test_sets: tuple[str, ...] = TEST_SPLITS
+    dtype: str = "float32"
+    jit_compile: bool = False
+
+    def __post_init__(self):
+        metrics.check_metrics(self.metrics)
+        for name in ("horizon", "starts"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.long_horizon < self.horizon:
+            raise InputError(
+                f"long_horizon={self.long_horizon} must be at least horizon={self.horizon}"
+            )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Attributes:
+    results: tidy table with results.COLUMNS, one value a row.
+    samples: arrays for the pictures, made to be saved by np.savez: "reference" and "prediction"
+      [case, frame, *space, channel] over the long horizon, "test_set", "physics", "trajectory",
+      "start_frame" and "stability" (metrics.stability_label) [case].
+    """
+
+    results: pd.DataFrame
+    samples: dict[str, np.ndarray]
+
+
+def check_fit(system: System, dataset, settings: Settings) -> None:
+    """InputError if this dataset cannot be evaluated with these settings.
+
+    That is: horizons longer than the trajectories, a missing test set, or the physics residual of
+    data that do not live on the reference solver's grid.
+    """
+    if "physics_residual" in settings.metrics and dataset.config not in system.on_reference_grid:
+        raise InputError(
+            f"metrics=physics_residual is not defined for dataset_config={dataset.config}; "
+            f"allowed with: {', '.join(system.on_reference_grid) or 'none'}"
+        )
+    for name in settings.test_sets:
+        check_choice("test_sets", name, dataset.splits)
+        _start_frames(dataset.splits[name].states.shape[1], settings)
+
+
+class Evaluator:
+    """Evaluates one stepper object as often as its weights change, with a single trace.
+
+    All test trajectories × start frames are one batch, each sample with its own parameters.
+
+    Args:
+      stepper: a bound-ready stepper; one whose solver is not ``compilable`` runs uncompiled.
+      dataset: data.Dataset with the test sets of ``settings``.
+    Raises:
+      InputError: see check_fit.
+    """
+
+    def __init__(self, stepper: Stepper, system: System, dataset, settings: Settings):
+        check_fit(system, dataset, settings)
+        self.stepper, self.system, self.settings = stepper, system, settings
+        self.traces = 0
+        self.cases, states, params = _cases(dataset, settings)
+        self._initial = tf.constant(states[:, 0], settings.dtype)
+        self._references = states[:, 1:]
+        self._params = {name: tf.constant(p, settings.dtype) for name, p in params.items()}
+        self._roll = self._rollout
+        if _compilable(stepper):
+            compiled = tf.function(self._rollout, jit_compile=settings.jit_compile)
+            self._roll = compiled.get_concrete_function(self._initial, self._params)
+
+    def run(self, labels: Mapping[str, object]) -> Evaluation:
+        """Rolls out with the present weights.
+
+        Args:
+          labels: values of the columns that this class does not know: run_id, modality, seed, ….
+            The counts of weights are taken from ``stepper.net`` unless ``labels`` has them.
+        """
+        predictions, stepped = self._roll(self._initial, self._params)
+        u, r = predictions.numpy(), self._references
+        stepped = None if stepped is None else stepped.numpy()
+        labels = {"system": self.system.name, "num_weights": _num_weights(self.stepper), **labels}
+        parts = [
+            self._rows(name, *metrics.compute(name, u, r, self.settings.horizon, stepped))
+            for name in self.settings.metrics
+        ]
+        results = pd.concat(parts, ignore_index=True).assign(**labels)
+        missing = [name for name in COLUMNS if name not in results]
+        if missing:
+            raise ValueError(f"labels lack {missing}")
+        return Evaluation(results[list(COLUMNS)], self._samples(u, r))
+
+    def _rollout(self, initial, params):
+        self.traces += 1  # runs while tracing only
+        frames = rollout(self.stepper.bind(params), initial, self.settings.long_horizon)
+        if "physics_residual" not in self.settings.metrics:
+            return frames, None
+        before = tf.concat([initial[:, None], frames[:, :-1]], axis=1)
+        by_frame = [1, 0, *range(2, frames.shape.rank)]
+        # Mapped over frames, not flattened into the batch: the reference then runs on the same
+        # shapes as a rollout does, so that its own rollout has a residual of exactly zero.
+        stepped = tf.map_fn(self.system.reference().bind(params), tf.transpose(before, by_frame))
+        return frames, tf.transpose(stepped, by_frame)
+
+    def _rows(self, name, values, status) -> pd.DataFrame:
+        rows = self.cases.assign(metric=name)
+        if values.ndim == 1:
+            return rows.assign(
+                frame=pd.array([pd.NA] * len(rows), "Int64"), value=values, status=status
+            )
+        frames = np.arange(1, values.shape[1] + 1)
+        kept = (frames <= self.settings.horizon) | (frames % SPARSE == 0)
+        rows = rows.loc[rows.index.repeat(kept.sum())]
+        return rows.assign(
+            frame=pd.array(np.tile(frames[kept], len(values)), "Int64"),
+            value=values[:, kept].ravel(),
+            status=status[:, kept].ravel(),
+        )
+
+    def _samples(self, u, r):
+        start = self.cases["start_frame"]
+        first = self.cases[start == start.groupby(self.cases["test_set"]).transform("min")]
+        chosen = first.groupby(["test_set", "physics"], sort=False).head(SAMPLE_TRAJECTORIES)
+        i = chosen.index.to_numpy()
+        texts = ("test_set", "physics", "trajectory")
+        return {
+            "reference": r[i],
+            "prediction": u[i],
+            **{name: chosen[name].to_numpy().astype(str) for name in texts},
+            "start_frame": chosen["start_frame"].to_numpy(),
+            "stability": metrics.stability_label(u[i], r[i]),
+        }
+
+
+def evaluate(
+    stepper: Stepper, system: System, dataset, settings: Settings, labels: Mapping[str, object]
+) -> Evaluation:
+    """One evaluation of one stepper: Evaluator(...).run(labels)."""
+    return Evaluator(stepper, system, dataset, settings).run(labels)
+
+
+class Persistence:
+    """The stepper that leaves the state as it is: what any other one has to beat."""
+
+    def bind(self, params):
+        return tf.identity
+
+
+def baselines(
+    system: System,
+    dataset,
+    settings: Settings,
+    corrected: Stepper | None,
+    labels: Mapping[str, object],
+    coarse: str,
+    solver_fraction: float = 1.0,
+) -> list[Evaluation]:
+    """Persistence, the coarse solver alone, and a solver of the corrected stepper's cost.
+
+    They carry the labels of the models they are compared with, number of weights included (it says
+    which networks, in a table of many), seed 0, and a name of their own as modality. The last one
+    is called "equal-cost solver (n sub-steps)": the scheme of the reference with the most sub-steps
+    per frame whose floating point operations do not exceed those of ``corrected``. On data of the
+    reference solver's own grid more sub-steps than the reference's lead away from the data again,
+    so there it is the reference itself wherever that one is cheap enough: on KS ``study`` its two
+    sub-steps cost a small part of a network, and it is exact.
+
+    Args:
+      corrected: None leaves the last one out, as does one that costs less than a sub-step.
+    """
+    solvers = {
+        "persistence": Persistence(),
+        "coarse solver": system.coarse(coarse, solver_fraction),
+    }
+    if corrected is not None and (substeps := _equal_cost(system, dataset, settings, corrected)):
+        plural = "s" if substeps > 1 else ""
+        solvers[f"equal-cost solver ({substeps} sub-step{plural})"] = system.refined(substeps)
+    common = {"num_weights": _num_weights(corrected), **labels, "steps": 1, "seed": 0}
+    return [
+        evaluate(solver, system, dataset, settings, {**common, "modality": name})
+        for name, solver in solvers.items()
+    ]
+
+
+def _equal_cost(system, dataset, settings, corrected) -> int:
+    """Sub-steps of the equal-cost solver, 0 if not even one fits."""
+    trajectories = dataset.splits[settings.test_sets[0]]
+    state = tf.constant(trajectories.states[:1, 0], settings.dtype)
+    params = {n: tf.constant(p[:1], settings.dtype) for n, p in trajectories.params.items()}
+    reference = system.reference()
+    cap = MAX_SUBSTEPS
+    if dataset.config in system.on_reference_grid:
+        cap = round(reference.frame_time / reference.dt)
+    if not (_compilable(corrected) and _compilable(reference)):
+        return 0  # what is not in the graph cannot be counted
+    budget = flops_per_frame(corrected, params, state)
+    return largest_substeps(system.refined, budget, params, state, cap)
+
+
+def _cases(dataset, settings) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray]]:
+    """Test cases: their columns, states [case, 1 + long_horizon, *space, channel], parameters."""
+    tables, states, params = [], [], []
+    for name in settings.test_sets:
+        data = dataset.splits[name]
+        starts = _start_frames(data.states.shape[1], settings)
+        count = len(data.states)
+        states += [data.states[:, s : s + 1 + settings.long_horizon] for s in starts]
+        params += [data.params] * len(starts)
+        physics = [
+            ";".join(f"{key}={values[i]:g}" for key, values in data.params.items())
+            for i in range(count)
+        ]
+        flags = data.diagnostics.get("chaotic") if data.diagnostics else None
+        for s in starts:
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "dataset": f"{dataset.name}/{dataset.config}",
+                        "test_set": name,
+                        "trajectory": list(data.ids),
+                        "start_frame": s,
+                        "physics": physics,
+                        "chaotic": True if flags is None else _flag_at(flags, s),
+                    }
+                )
+            )
+    names = params[0]
+    return (
+        pd.concat(tables, ignore_index=True),
+        np.concatenate(states),
+        {name: np.concatenate([p[name] for p in params]) for name in names},
+    )
+
+
+def _start_frames(frames: int, settings: Settings) -> np.ndarray:
+    last = frames - 1 - settings.long_horizon
+    if last < 0:
+        raise InputError(
+            f"long_horizon={settings.long_horizon} is longer than the test trajectories of "
+            f"{frames} frames allow; at most {frames - 1}"
+        )
+    if settings.starts > last + 1:
+        raise InputError(
+            f"starts={settings.starts} with long_horizon={settings.long_horizon}: test "
+            f"trajectories of {frames} frames have at most {last + 1} start frames"
+        )
+    return np.linspace(0, last, settings.starts).round().astype(int)
+
+
+def _flag_at(flags: np.ndarray, frame: int) -> np.ndarray:
+    return flags[:, min(frame // 100, flags.shape[1] - 1)].astype(bool)
+
+
+def _compilable(stepper) -> bool:
+    return getattr(getattr(stepper, "solver", stepper), "compilable", True)
+
+
+def _num_weights(stepper) -> int:
+    net = getattr(stepper, "net", None)
+    return net.count_params() if net is not None else 0

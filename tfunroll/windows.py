@@ -1,0 +1,64 @@
+"""Shuffled windows of trajectories, as a pure function of (seed, position): nothing to save."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfunroll.core import InputError, Params
+from tfunroll.data import Trajectories
+
+
+class Windows:
+    """Every stretch of ``steps + 1`` frames of the trajectories, shuffled anew in each epoch.
+
+    The order is a stateless pseudo-random permutation (RandomIndexShuffle) of
+    the epoch's number, so that the data position of a resumed run is one integer.
+
+    Args:
+      trajectories: one split in memory, [trajectory, frame, *space, channel].
+      dtype: of the batches.
+    """
+
+    def __init__(self, trajectories: Trajectories, dtype: str = "float32"):
+        states = trajectories.states
+        self.trajectories, self.frames = states.shape[:2]
+        with tf.device("CPU:0" if states.nbytes > 4e9 else None):
+            self._states = tf.constant(states.reshape(-1, *states.shape[2:]), dtype)
+            self._params = {k: tf.constant(v, dtype) for k, v in trajectories.params.items()}
+        self.rms = float(np.sqrt(np.mean(np.square(states, dtype=np.float64))))
+
+    def check(self, steps: int) -> None:
+        """InputError if a window does not fit the trajectories."""
+        if steps >= self.frames:
+            raise InputError(
+                f"steps={steps} does not fit trajectories of {self.frames} frames; "
+                f"allowed: 1 to {self.frames - 1}"
+            )
+
+    def count(self, steps: int) -> int:
+        """Number of windows."""
+        return self.trajectories * (self.frames - steps)
+
+    def batch(
+        self, seed: int | tf.Tensor, position: tf.Tensor, size: int, steps: int
+    ) -> tuple[tf.Tensor, Params]:
+        """Samples ``position`` to ``position + size`` of the endless shuffled stream.
+
+        Returns: [size, steps + 1, *space, channel] and the parameters, each [size].
+        """
+        count = self.count(steps)
+        samples = tf.cast(position, tf.int64) + tf.range(size, dtype=tf.int64)
+        epoch, place = samples // count, samples % count
+        # One permutation per (seed, horizon, epoch). The raw op: its wrapper pads a key per sample
+        # wrongly (TensorFlow 2.21).
+        key = tf.stack(
+            [tf.fill([size], tf.cast(seed, tf.int64)), tf.fill([size], np.int64(steps)), epoch], 1
+        )
+        window = tf.raw_ops.RandomIndexShuffle(
+            index=place, seed=key, max_index=tf.constant(count - 1, tf.int64)
+        )
+        starts = self.frames - steps
+        trajectory, start = window // starts, window % starts
+        first = trajectory * self.frames + start
+        frames = first[:, None] + tf.range(steps + 1, dtype=tf.int64)
+        params = {name: tf.gather(values, trajectory) for name, values in self._params.items()}
+        return tf.gather(self._states, frames), params
