@@ -49,6 +49,7 @@ setup(
             "pytest-xdist>=3.6,<4",
             "dill>=0.3.8,<0.5",  # tensorflow_datasets.testing
             "build>=1.2,<2",
+            "setuptools>=70",  # builds the wheel of tests/test_packaging.py
             "ruff>=0.15,<0.18",
         ],
         "zarr": ["zarr>=3,<4"],

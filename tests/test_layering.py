@@ -15,10 +15,10 @@ LAYERS = [
     {"systems"},
     {
         *("config", "datasets", "data", "own_data", "windows", "models", "lyapunov"),
-        *("training", "training_state", "checkpoints", "workers"),
+        *("training", "training_state", "checkpoints", "workers", "environment"),
         *("evaluation", "results", "plots", "summaries"),
     },
-    {"runs", "study"},
+    {"runs", "study", "jobs", "run_folder"},
     {"cli"},
     {"scripts"},
 ]

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tfunroll import nets
-from tfunroll.core import Domain, InputError
+from tfunroll.core import Domain, InputError, check_keras_backend
 from tfunroll.nets.layers import Conv, leaky_relu
 from tfunroll.ops.boundary import pad
 
@@ -152,9 +152,15 @@ def test_bad_options(options, message):
         )
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_wrong_backend_is_one_clear_error(backend):
-    environment = {**os.environ, "KERAS_BACKEND": backend}
+def test_wrong_backend_is_an_input_error(monkeypatch):
+    with pytest.raises(InputError, match=r"KERAS_BACKEND='torch'.*tensorflow"):
+        check_keras_backend("torch")
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    check_keras_backend()
+
+
+def test_wrong_backend_is_one_clear_error_even_if_it_is_not_installed():
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
     code = "import tfunroll.nets"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
@@ -162,6 +168,6 @@ def test_wrong_backend_is_one_clear_error(backend):
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert "InputError" in last
-    assert f"KERAS_BACKEND='{backend}'" in last
+    assert "KERAS_BACKEND='jax'" in last
     assert "tensorflow" in last
     assert "ModuleNotFoundError" not in done.stderr

@@ -96,20 +96,30 @@ def check(got, wanted, rtol=1e-10, atol=1e-13):
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_loss_and_gradients_equal_a_hand_written_loop(plan, loop):
     weights, state, targets = problem(plan.steps)
-    function = function_of(  # eagerly where that is the same Python code: tracing takes time
-        lambda: quadratic(weights), weights, square_residual, plan, graph=loop, loop=loop
+    graph = plan.steps == 3  # the others eagerly, by the same code: tracing takes time
+    function = function_of(
+        lambda: quadratic(weights), weights, square_residual, plan, graph=graph, loop=loop
     )
     wanted = by_hand(quadratic(weights), state, targets, square_residual, plan, weights)
     check(function(state, targets), wanted)
 
 
 @pytest.mark.parametrize("loop", [False, True], ids=["static", "looped"])
-@pytest.mark.parametrize("plan", [NOG(3), WIG(3), Unrolling(4, 2, 1)], ids=str)
-@pytest.mark.parametrize("rematerialise", [False, True])
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    ("plan", "jit", "rematerialise"),
+    [
+        (NOG(3), False, True),
+        (WIG(3), False, True),
+        (Unrolling(4, 2, 1), False, False),
+        (Unrolling(4, 2, 1), False, True),
+        (Unrolling(3, 2, 1), True, False),
+        (Unrolling(3, 2, 1), True, True),
+        pytest.param(NOG(5), True, False, marks=pytest.mark.slow),
+        pytest.param(WIG(5), True, True, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_compiled_and_rematerialised(plan, loop, jit, rematerialise):
-    if jit and plan == WIG(3):
-        pytest.skip("two compilations are enough")
     weights, state, targets = problem(plan.steps)
     options = {"loop": loop, "jit": jit, "rematerialise": rematerialise}
     function = function_of(lambda: quadratic(weights), weights, square_residual, plan, **options)
@@ -121,20 +131,19 @@ KS = systems.get("ks")
 
 
 @pytest.mark.parametrize(
-    ("plan", "options"),
+    ("plan", "physics", "options"),
     [
-        (NOG(3), {"loop": False}),
-        (WIG(3), {"loop": True}),
-        (WIG(3, None, 1), {"loop": True, "rematerialise": True}),
-        (WIG(2), {"loop": False, "rematerialise": True}),
-        (WIG(3), {"loop": True, "rematerialise": True, "jit": True}),
+        (NOG(3), False, {"loop": False}),
+        (WIG(3), True, {"loop": True}),
+        (WIG(3, None, 1), False, {"loop": True, "rematerialise": True}),
+        (WIG(2), True, {"loop": False, "rematerialise": True}),
+        (WIG(2), False, {"loop": True, "rematerialise": True, "jit": True}),
+        pytest.param(WIG(3), True, {"loop": False, "jit": True}, marks=pytest.mark.slow),
+        pytest.param(WIG(3, 2), False, {"loop": True, "jit": True}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("physics", [False, True], ids=["supervised", "physics"])
-def test_ks_correction_equals_a_hand_written_loop(plan, options, physics):
-    if physics and options.get("jit"):
-        pytest.skip("one compilation is enough")
+def test_ks_correction_equals_a_hand_written_loop(plan, physics, options):
     net = nets.build("resnet", KS.domain, 2, 1, width=4, depth=1, seed=3, dtype="float64")
     weights = [v.value for v in net.trainable_variables]
     stepper = KS.stepper(net, KS.features("correction"), "correction", "parallel", "etd1")

@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 
 from absl import app, flags, logging
 
-from tfunroll.core import InputError
+from tfunroll.core import InputError, check_keras_backend
 
 _GROUPS: dict[str, list[str]] = {}
 
@@ -67,6 +67,7 @@ def main(run: Callable[[], None]) -> None:
         try:
             if len(argv) > 1:
                 raise InputError(f"argument {argv[1]!r} is not a flag; see --help")
+            check_keras_backend()
             run()
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)

@@ -117,8 +117,11 @@ class RunConfig:
         return config
 
     def _default_metrics(self, system: System) -> tuple[str, ...]:
-        defined = not self.data and self.dataset_config in system.on_reference_grid
+        defined = self._on_reference_grid(system)
         return tuple(m for m in system.metrics if defined or m != "physics_residual")
+
+    def _on_reference_grid(self, system: System) -> bool:
+        return not self.data and self.dataset_config in system.on_reference_grid
 
     def stages(self) -> list[Stage]:
         """The curriculum."""
@@ -197,10 +200,10 @@ class RunConfig:
                 f"cut_every={self.cut_every}, pushforward={self.pushforward}: need a horizon "
                 "of more than one step"
             )
-        if self.loss == "physics" and self.dataset_config not in system.on_reference_grid:
+        if self.loss == "physics" and not self._on_reference_grid(system):
             raise InputError(
                 f"loss=physics needs data on the reference solver's own grid; dataset_config "
-                f"allowed: {', '.join(system.on_reference_grid)}"
+                f"allowed: {', '.join(system.on_reference_grid)}; own data is not known to be"
             )
 
     def _at_least(self, name: str, least: float) -> None:

@@ -136,8 +136,8 @@ class Trainer:
                 checkpoints.save(stop)
                 raise TrainingDivergedError(
                     f"{self.system.name} {job.modality} seed {job.seed}: {GUARD_PATIENCE} updates "
-                    f"in a row gave a non-finite or exploding gradient, the last one update {stop}; "
-                    "try a smaller learning rate or a shorter horizon"
+                    "in a row gave a non-finite or exploding gradient, the last one update "
+                    f"{stop}; try a smaller learning rate or a shorter horizon"
                 )
             if summaries:
                 values = {name: float(out[name]) for name in ("learning_rate", "gradient_norm")}

@@ -16,7 +16,9 @@ class TrainingState:
 
         self.update = scalar(tf.int64, "update")
         self.loss = scalar(tf.float32, "loss")  # running mean of the applied updates
-        self.log_norm = scalar(tf.float32, "log_norm")  # running mean of the gradient norm's logarithm
+        self.log_norm = scalar(
+            tf.float32, "log_norm"
+        )  # running mean of the gradient norm's logarithm
         self.seen = scalar(tf.int64, "seen")
         self.skipped = scalar(tf.int64, "skipped")
         self.skipped_in_row = scalar(tf.int64, "skipped_in_row")

@@ -1,0 +1,155 @@
+"""Whole runs, tiny ones: what a user gets from the scripts, and what a mistake says."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import tfunroll
+from tfunroll import runs
+from tfunroll.config import RunConfig
+from tfunroll.core import InputError
+from tfunroll.results import COLUMNS
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def config(tiny_data_dir, tmp_path_factory):
+    return RunConfig(
+        data_dir=str(tiny_data_dir),
+        width=4,
+        depth=1,
+        curriculum="1:20,2:10",
+        seeds=(0, 1),
+        jit="off",
+        long_horizon=30,
+        starts=1,
+        workers=1,
+        out=str(tmp_path_factory.mktemp("runs") / "first"),
+    )
+
+
+@pytest.fixture(scope="module")
+def first(config):
+    return runs.run(config), Path(config.out)
+
+
+def test_a_run_leaves_what_it_promises(first):
+    text, out = first
+    for name in (
+        *("flagfile.txt", "environment.json", "config.json", "results.csv", "summary.csv"),
+        *("curves.png", "curves.pdf", "rollouts.png", "WIG/1/model.json", "WIG/1/checkpoints"),
+    ):
+        assert (out / name).exists(), name
+        assert str(out / "results.csv") in text
+    assert list((out / "WIG" / "0" / "tensorboard").iterdir())
+    assert json.loads((out / "environment.json").read_text())["precision"] == "float32"
+    for row in ("ONE", "NOG", "WIG", "persistence", "coarse solver", "equal-cost solver"):
+        assert f"\n{row}" in text
+
+
+def test_results_are_tidy_and_complete(first):
+    _, out = first
+    table = pd.read_csv(out / "results.csv")
+    assert list(table.columns) == list(COLUMNS)
+    errors = table[(table.metric == "relative_error") & (table.modality == "WIG")]
+    assert len(errors) == 2 * 16  # seeds × test trajectories
+    assert set(errors.test_set) == {"test_interpolation", "test_extrapolation"}
+    assert set(errors.status) <= {"ok", "diverged"}
+
+
+def test_the_same_flags_give_the_same_results(first, config, tmp_path):
+    # two processes, another order, fewer seeds: none of it may matter
+    again = replace(
+        config, out=str(tmp_path / "again"), seeds=(1,), modalities=("WIG", "ONE"), workers=2
+    )
+    runs.run(again)
+    a, b = (pd.read_csv(p / "results.csv") for p in (first[1], tmp_path / "again"))
+    for modality in ("ONE", "WIG"):
+        x, y = (t[(t.modality == modality) & (t.seed == 1)].value.to_numpy() for t in (a, b))
+        np.testing.assert_array_equal(x, y)
+
+
+def test_load_steps_a_trained_network(first):
+    _, out = first
+    stepper = tfunroll.load(out / "WIG" / "0")
+    step = stepper.bind({"domain_size": tf.constant([7.44, 9.2])})
+    assert step(tf.zeros([2, 48, 1])).shape == (2, 48, 1)
+    samples = np.load(out / "WIG" / "0" / "samples.npz")
+    size = float(str(samples["physics"][0]).split("=")[1])
+    step = stepper.bind({"domain_size": tf.constant([size])})
+    ahead = step(step(tf.constant(samples["prediction"][:1, 0])))
+    np.testing.assert_allclose(ahead, samples["prediction"][:1, 2], atol=1e-4)
+
+
+def test_load_of_something_else(tmp_path):
+    with pytest.raises(InputError, match="holds no trained network"):
+        tfunroll.load(tmp_path)
+
+
+def test_a_finished_run_is_not_overwritten_but_resumes(first, config):
+    with pytest.raises(InputError, match="out=.* holds a run already; --resume"):
+        runs.run(config)
+    with pytest.raises(InputError, match="has other flags: batch_size was 16, is 8"):
+        runs.run(replace(config, resume=True, batch_size=8))
+    before = pd.read_csv(first[1] / "results.csv")
+    runs.run(replace(config, resume=True))
+    pd.testing.assert_frame_equal(before, pd.read_csv(first[1] / "results.csv"))
+
+
+def test_evaluate_again_with_another_horizon(first, config, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(first[1], out)
+    runs.evaluate(out, horizon=5, workers=1)
+    table = pd.read_csv(out / "results.csv")
+    assert set(table[table.metric == "mse"].frame) == {1, 2, 3, 4, 5, 10, 20, 30}
+
+
+def test_start_from_a_trained_run(first, config, tmp_path):
+    out = str(tmp_path / "next")
+    text = runs.run(
+        replace(config, curriculum="2:5", start_from=config.out, out=out, seeds=(0,), horizon=3)
+    )
+    assert "WIG" in text
+    with pytest.raises(InputError, match="start_from=.* holds no ONE network of seed 7"):
+        runs.run(replace(config, start_from=config.out, out=str(tmp_path / "x"), seeds=(7,)))
+
+
+def test_horizons_that_do_not_fit_the_data(config, tmp_path):
+    out = str(tmp_path / "run")
+    with pytest.raises(InputError, match="steps=5000 does not fit training trajectories"):
+        runs.run(replace(config, curriculum="5000:2", out=out))
+    with pytest.raises(InputError, match="long_horizon=5000"):
+        runs.run(replace(config, long_horizon=5000, out=out))
+    with pytest.raises(InputError, match="metrics='guess' is unknown|metric"):
+        runs.run(replace(config, metrics=("guess",), out=out))
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("train", ["--system=navier"], "error: system='navier' is unknown; allowed: ks"),
+        ("train", ["--steps=x"], "error: flag --steps=x"),
+        ("train", ["--colour=red"], "error: Unknown command line flag 'colour'"),
+        ("evaluate", ["--run=nowhere"], "error: run='nowhere' is not a run folder"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(script, arguments, message):
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / f"{script}.py", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if not line.startswith(("I0", "W0", "E0"))]
+    assert "Traceback" not in done.stderr
+    assert any(line.startswith(message) for line in lines), done.stderr

@@ -1,0 +1,98 @@
+"""What stands where in a run's folder.
+
+RUN/config.json, flagfile.txt, environment.json    what was asked for, and where it ran
+RUN/shared/<seed>/                                 the one-step stages all modalities start from
+RUN/<modality>/<seed>/                             checkpoints, tensorboard, model.json,
+                                                   training.json, results.csv, samples.npz
+RUN/baselines/                                     results.csv, samples.npz
+RUN/results.csv, summary.csv, *.png, *.pdf         gathered
+"""
+
+import json
+import pathlib
+from dataclasses import asdict
+
+import numpy as np
+
+from tfunroll.config import RunConfig
+from tfunroll.core import InputError
+
+BASELINES = "baselines"
+SHARED = "shared"
+COARSE = "coarse solver"
+
+
+def read_config(out: pathlib.Path) -> RunConfig:
+    """The configuration of a run folder; InputError if it is none."""
+    try:
+        return RunConfig.from_json(json.loads((out / "config.json").read_text()))
+    except (OSError, json.JSONDecodeError, TypeError):
+        raise InputError(
+            f"run={str(out)!r} is not a run folder (no readable config.json)"
+        ) from None
+
+
+def network_folder(config: RunConfig, modality: str, seed: int) -> pathlib.Path:
+    """RUN/<modality>/<seed>."""
+    return pathlib.Path(config.out) / modality / str(seed)
+
+
+def samples(out: pathlib.Path) -> dict[tuple[str, int], dict[str, np.ndarray]]:
+    """What was kept for the pictures: (modality, seed) -> Evaluation.samples."""
+    found = {}
+    for path in sorted(out.glob("*/*/samples.npz")):
+        with np.load(path) as arrays:
+            found[path.parent.parent.name, int(path.parent.name)] = dict(arrays)
+    if (path := out / BASELINES / "samples.npz").exists():
+        with np.load(path) as arrays:
+            found[COARSE, 0] = dict(arrays)
+    return found
+
+
+def training_outcomes(out: pathlib.Path, modality: str) -> list[dict]:
+    """What Trainer.train returned for each finished network of a modality."""
+    return [json.loads(p.read_text()) for p in sorted(out.glob(f"{modality}/*/training.json"))]
+
+
+def finished(folder: pathlib.Path) -> bool:
+    """Whether the training of a network has come to its end."""
+    return (folder / "training.json").exists()
+
+
+def write_json(path: pathlib.Path, values) -> None:
+    """Writes a JSON file atomically."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(values, indent=1))
+    temporary.replace(path)
+
+
+def start_checkpoints(config: RunConfig, seed: int) -> pathlib.Path | None:
+    """Checkpoints of the ONE network of ``seed`` in --start_from, or None."""
+    if not config.start_from:
+        return None
+    return pathlib.Path(config.start_from) / "ONE" / str(seed) / "checkpoints"
+
+
+def check_folder(config: RunConfig, out: pathlib.Path) -> None:
+    """InputError if another run would be overwritten, or resumed with other flags."""
+    if not (out / "config.json").exists():
+        return
+    if not config.resume:
+        raise InputError(
+            f"out={config.out!r} holds a run already; --resume goes on with it, or choose another"
+        )
+    before, now = asdict(read_config(out)), asdict(config)
+    free = {"resume", "workers", "out"}
+    changed = [k for k in now if k not in free and before.get(k) != now[k]]
+    if changed:
+        differences = "; ".join(f"{k} was {before.get(k)}, is {now[k]}" for k in changed)
+        raise InputError(f"resume: the run in {config.out!r} has other flags: {differences}")
+
+
+def free_folder(config: RunConfig) -> str:
+    """The first unused runs/<system>-<mode>-<number>."""
+    for number in range(1, 10_000):
+        folder = pathlib.Path("runs") / f"{config.system}-{config.mode}-{number:03d}"
+        if not folder.exists():
+            return str(folder)
+    raise InputError("out: too many runs in runs/; name a folder")
