@@ -37,7 +37,11 @@ from tfunroll.unrolling import NOG, ONE, WIG
         ({"decay_rate": 0.0}, "decay_rate=0.0 must lie in"),
         ({"noise": -0.1}, "noise=-0.1 must be at least 0"),
         ({"seeds": (1, 1)}, "seeds must be different"),
-        ({"solver_fraction": 0.5}, "solver_fraction=0.5 needs coarse=etdrk2"),
+        ({"solver_fraction": 0.5}, "solver_fraction=0.5 needs correction=graded"),
+        (
+            {"solver_fraction": 0.5, "correction": "graded"},
+            "solver_fraction=0.5 needs coarse=etdrk2",
+        ),
         ({"solver_fraction": 1.5, "coarse": "etdrk2"}, "solver_fraction=1.5 must lie in"),
     ],
 )

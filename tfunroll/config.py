@@ -9,12 +9,13 @@ import math
 import os
 import pathlib
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING
 
-from tfunroll import systems
-from tfunroll.core import InputError, check_choice
-from tfunroll.losses import LOSSES
-from tfunroll.systems.base import MODES, System
-from tfunroll.unrolling import MODALITIES, Unrolling, of_modality
+from tfunroll.core import MODALITIES, InputError, check_choice
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to import; flags and --help need not wait for it
+    from tfunroll.systems import System
+    from tfunroll.unrolling import Unrolling
 
 PRECISIONS = ("float32", "float64")
 JIT = ("auto", "on", "off")
@@ -104,6 +105,8 @@ class RunConfig:
 
     def resolved(self) -> "RunConfig":
         """The same with the system's defaults filled in; InputError for anything impossible."""
+        from tfunroll import systems
+
         system = systems.get(self.system)
         config = replace(
             self,
@@ -116,11 +119,11 @@ class RunConfig:
         config._check(system)
         return config
 
-    def _default_metrics(self, system: System) -> tuple[str, ...]:
+    def _default_metrics(self, system: "System") -> tuple[str, ...]:
         defined = self._on_reference_grid(system)
         return tuple(m for m in system.metrics if defined or m != "physics_residual")
 
-    def _on_reference_grid(self, system: System) -> bool:
+    def _on_reference_grid(self, system: "System") -> bool:
         return not self.data and self.dataset_config in system.on_reference_grid
 
     def stages(self) -> list[Stage]:
@@ -148,8 +151,10 @@ class RunConfig:
             ) from None
         return Stage(steps, updates, rate, warmup)
 
-    def unrolling(self, modality: str, stage: Stage) -> Unrolling:
+    def unrolling(self, modality: str, stage: Stage) -> "Unrolling":
         """How ``modality`` unrolls in ``stage``."""
+        from tfunroll.unrolling import of_modality
+
         return of_modality(modality, stage.steps, self.cut_every or None, self.pushforward)
 
     def batch(self, modality: str, stage: Stage) -> int:
@@ -164,7 +169,11 @@ class RunConfig:
             count += 1
         return count if len(self.modalities) > 1 else 0
 
-    def _check(self, system: System) -> None:
+    def _check(self, system: "System") -> None:
+        from tfunroll.losses import LOSSES
+        from tfunroll.systems.base import MODES
+        from tfunroll.unrolling import Unrolling
+
         check_choice("mode", self.mode, MODES)
         check_choice("correction", self.correction, system.corrections)
         check_choice("coarse", self.coarse, system.coarse_kinds)
@@ -191,6 +200,11 @@ class RunConfig:
         if not 0 < self.solver_fraction <= 1:
             raise InputError(f"solver_fraction={self.solver_fraction} must lie in (0, 1]")
         if self.mode == "correction":
+            if self.solver_fraction < 1 and self.correction != "graded":
+                raise InputError(
+                    f"solver_fraction={self.solver_fraction} needs correction=graded, whose "
+                    "network does the rest of the frame"
+                )
             system.coarse(self.coarse, self.solver_fraction)  # its own checks
         longest = max(stage.steps for stage in self.stages())
         if longest > 1:  # cut and push-forward must fit the longest horizon

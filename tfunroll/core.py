@@ -8,15 +8,18 @@ import abc
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
-import tensorflow as tf
 
-State = tf.Tensor  # [batch, *space, channel]
-Params = Mapping[str, tf.Tensor]  # physics parameters by name, each [batch]
-Step = Callable[[State], State]  # one frame forward
+if TYPE_CHECKING:  # importing it takes seconds, which --help and a mistyped flag need not wait
+    import tensorflow as tf
 
+State: TypeAlias = "tf.Tensor"  # [batch, *space, channel]
+Params = Mapping[str, "tf.Tensor"]  # physics parameters by name, each [batch]
+Step = Callable[["tf.Tensor"], "tf.Tensor"]  # one frame forward
+
+MODALITIES = ("ONE", "NOG", "WIG")
 BOUNDARIES = ("periodic", "zero", "replicate")
 
 

@@ -3,12 +3,12 @@
 import os
 import platform
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 import tfunroll
 from tfunroll.config import RunConfig
+from tfunroll.nets import keras  # checked to run on TensorFlow
 
 
 def environment(config: RunConfig) -> dict[str, str]:

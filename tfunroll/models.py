@@ -3,13 +3,12 @@
 import json
 import pathlib
 
-import keras
-
 from tfunroll import nets, systems
 from tfunroll.checkpoints import restore_weights
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError, Stepper
 from tfunroll.features import Features
+from tfunroll.nets import keras
 
 FILE = "model.json"
 

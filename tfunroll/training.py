@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -15,6 +14,7 @@ from tfunroll.config import RunConfig, Stage
 from tfunroll.core import InputError
 from tfunroll.data import Dataset
 from tfunroll.models import build_net, build_stepper
+from tfunroll.nets import keras
 from tfunroll.training_state import TrainingState
 from tfunroll.unrolling import Unrolling, rollout, unroll
 from tfunroll.windows import Windows

@@ -11,7 +11,6 @@ import tensorflow as tf
 from tfunroll.core import InputError, State, Step
 
 STATIC_STEPS = 4  # up to here Python unrolls the graph; beyond, a tf.while_loop keeps it small
-MODALITIES = ("ONE", "NOG", "WIG")
 
 # (state before the step, state after it, reference after it) -> scalar
 LevelLoss = Callable[[State, State, State], tf.Tensor]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfunroll.core import Domain, InputError, Solver, State, Stepper, check_choice
+from tfunroll.core import Domain, InputError, Solver, Stepper, check_choice
 from tfunroll.features import Features
 from tfunroll.steppers import Net, Prediction
 
@@ -117,6 +117,3 @@ class System:
             if name not in params:
                 raise InputError(f"params.{name} is missing; {self.name} needs {list(self.params)}")
             allowed.check(name, params[name])
-
-    def describe(self, state: State | None = None) -> str:
-        return f"{self.name} ({self.title}), grid {self.domain.shape}, channels {self.channels}"
