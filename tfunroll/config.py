@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import; flags and --help need n
 
 PRECISIONS = ("float32", "float64")
 JIT = ("auto", "on", "off")
-DEMO_CURRICULUM = "1:2000,4:800,8:400"
+DEMO_CURRICULUM = "1:2000,4:800,4:700:1e-4"
 
 
 def _flag(default, group: str, help_text: str):
