@@ -15,7 +15,7 @@ LAYERS = [
     {"systems"},
     {
         *("config", "datasets", "data", "own_data", "windows", "models", "lyapunov"),
-        *("training", "training_state", "checkpoints", "workers", "environment"),
+        *("training", "updates", "training_state", "checkpoints", "workers", "environment"),
         *("evaluation", "results", "plots", "summaries"),
     },
     {"runs", "study", "jobs", "run_folder"},

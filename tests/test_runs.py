@@ -1,9 +1,12 @@
 """Whole runs, tiny ones: what a user gets from the scripts, and what a mistake says."""
 
 import json
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from tfunroll import runs
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.results import COLUMNS
+from tfunroll.run_folder import locked
 
 ROOT = Path(__file__).parent.parent
 
@@ -153,3 +157,53 @@ def test_a_mistake_is_one_line_and_status_2(script, arguments, message):
     lines = [line for line in done.stderr.splitlines() if not line.startswith(("I0", "W0", "E0"))]
     assert "Traceback" not in done.stderr
     assert any(line.startswith(message) for line in lines), done.stderr
+
+
+def test_two_runs_in_one_folder(tmp_path):
+    with locked(tmp_path):
+        expected = "is in use by another run (process"
+        with pytest.raises(InputError, match=re.escape(expected)), locked(tmp_path):
+            pass
+    with locked(tmp_path):
+        pass
+
+
+def train(config, *more):
+    """scripts/train.py with a configuration's flags, as a user starts it."""
+    flags = [*config.flagfile().split("\n")[:-1], *more]
+    return subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "train.py", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(out, pattern, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not list(out.glob(pattern)):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end, f"{pattern} did not appear"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_resume_equals_the_uninterrupted_run(config, tmp_path):
+    out = tmp_path / "stopped"
+    config = replace(config, out=str(out), checkpoint_every=5, workers=2)
+    process = train(config)
+    wait_for(out, "shared/*/checkpoints/*.index", process)
+    second = train(config, "--resume")  # while the first one is at work
+    assert second.wait(120) == 2
+    assert "is in use by another run (process" in second.stdout.read()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 128 + signal.SIGTERM
+    text = process.stdout.read()
+    assert "error: stopped by SIGTERM; what was trained is saved" in text
+    assert "Traceback" not in text
+    resumed = train(config, "--resume")
+    assert resumed.wait(200) == 0, resumed.stdout.read()
+    reference = replace(config, out=str(tmp_path / "whole"))
+    runs.run(reference)
+    a, b = (pd.read_csv(p / "results.csv") for p in (out, tmp_path / "whole"))
+    np.testing.assert_array_equal(a.value.to_numpy(), b.value.to_numpy())

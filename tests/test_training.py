@@ -10,7 +10,7 @@ from tfunroll import systems
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.data import Dataset, Trajectories
-from tfunroll.training import Job, Trainer, TrainingDivergedError
+from tfunroll.training import Job, Trainer, TrainingDivergedError, TrainingStoppedError
 from tfunroll.unrolling import WIG, rollout
 
 CONFIG = RunConfig(
@@ -52,7 +52,7 @@ def trainer(dataset):
 
 
 def weights(trainer):
-    return [v.numpy() for v in trainer.net.variables]
+    return [v.numpy() for v in trainer.compiled.net.variables]
 
 
 def assert_equal(a, b):
@@ -68,13 +68,16 @@ class Recorder:
     """Stands in for summaries.Summaries."""
 
     def __init__(self):
-        self.rows, self.errors = {}, {}
+        self.rows, self.errors, self.reasons = {}, {}, []
 
     def updates(self, update, values, by_step):
         self.rows[update] = (values, by_step)
 
     def validation(self, update, error, rollout, reference):
         self.errors[update] = error
+
+    def skipped(self, update, reason):
+        self.reasons.append(reason)
 
 
 def test_training_lowers_the_loss_and_reports_all_states(trainer, tmp_path):
@@ -91,9 +94,9 @@ def test_training_lowers_the_loss_and_reports_all_states(trainer, tmp_path):
 def test_one_trace_for_all_seeds(trainer, tmp_path):
     for seed in (0, 1):
         trainer.train(whole(trainer, seed=seed), tmp_path / str(seed))
-    counts = [call.experimental_get_tracing_count() for call in trainer._calls.values()]
+    counts = [call.experimental_get_tracing_count() for call in trainer.compiled.calls.values()]
     assert counts == [1] * len(counts)
-    assert trainer._validate.experimental_get_tracing_count() == 1
+    assert trainer.compiled.validate.experimental_get_tracing_count() == 1
 
 
 def test_same_seed_same_weights_and_other_seed_others(trainer, dataset, tmp_path):
@@ -109,7 +112,7 @@ def test_same_seed_same_weights_and_other_seed_others(trainer, dataset, tmp_path
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_resume_equals_the_uninterrupted_run(trainer, tmp_path, stop_after):
     trainer.train(whole(trainer), tmp_path / "whole")
-    expected = [v.numpy() for v in trainer.variables]
+    expected = [v.numpy() for v in trainer.compiled.variables]
 
     class KilledError(Exception):
         pass
@@ -124,7 +127,7 @@ def test_resume_equals_the_uninterrupted_run(trainer, tmp_path, stop_after):
     with pytest.raises(KilledError):
         trainer.train(whole(trainer), tmp_path / "part", report=kill)
     trainer.train(whole(trainer), tmp_path / "part")
-    assert_equal(expected, [v.numpy() for v in trainer.variables])
+    assert_equal(expected, [v.numpy() for v in trainer.compiled.variables])
 
 
 def test_later_stages_go_on_from_the_shared_one(trainer, tmp_path):
@@ -138,17 +141,19 @@ def test_later_stages_go_on_from_the_shared_one(trainer, tmp_path):
 def test_start_from_takes_weights_only(trainer, tmp_path):
     trainer.train(Job("ONE", 0, 0, 1), tmp_path / "one")
     trained = weights(trainer)
-    trainer.reset(5)
-    trainer.load(tmp_path / "one")
+    trainer.compiled.reset(5)
+    trainer.compiled.load(tmp_path / "one")
     assert_equal(trained, weights(trainer))
     with pytest.raises(InputError, match="no checkpoint"):
-        trainer.load(tmp_path / "none")
+        trainer.compiled.load(tmp_path / "none")
 
 
 def test_gradient_norm_by_step_is_the_gradient_of_the_entering_state(trainer):
-    windows, params = trainer.windows.batch(0, tf.constant(0, tf.int64), 4, 2)
-    _, _, by_step = trainer.loss_and_gradients(windows[:, 0], windows[:, 1:], params, WIG(2))
-    step = trainer.stepper.bind(params)
+    windows, params = trainer.compiled.windows.batch(0, tf.constant(0, tf.int64), 4, 2)
+    _, _, by_step = trainer.compiled.loss_and_gradients(
+        windows[:, 0], windows[:, 1:], params, WIG(2)
+    )
+    step = trainer.compiled.stepper.bind(params)
     with tf.GradientTape(persistent=True) as tape:
         u0 = tf.identity(windows[:, 0])
         tape.watch(u0)
@@ -167,7 +172,7 @@ def test_learning_rate_warms_up_and_decays(dataset, tmp_path):
     trainer, recorder = Trainer(config.resolved(), dataset), Recorder()
     trainer.train(whole(trainer), tmp_path, summaries=recorder)
     rates = {u: values["learning_rate"] for u, (values, _) in recorder.rows.items()}
-    assert rates == pytest.approx({20: 1e-3, 40: 0.5e-3})
+    assert (rates[20], rates[40]) == pytest.approx((1e-3, 0.5e-3))
     config = replace(config, curriculum="1:20:1e-3:40".replace("40", "20"), checkpoint_every=10)
     trainer, recorder = Trainer(config.resolved(), dataset), Recorder()
     trainer.train(whole(trainer), tmp_path / "warm", summaries=recorder)
@@ -178,7 +183,7 @@ def test_plateau_halves_the_rate(trainer, dataset, tmp_path):
     config = replace(CONFIG, curriculum="1:60:1e-12", plateau=1, decay_every=0)
     trainer, recorder = Trainer(config.resolved(), dataset), Recorder()
     trainer.train(whole(trainer), tmp_path, summaries=recorder)
-    assert float(trainer._state.rate_factor) == 0.25  # two validations without gain of three
+    assert float(trainer.compiled.state.rate_factor) == 0.25  # two of three without gain
 
 
 def test_noise_and_physics_loss_train(dataset, tmp_path):
@@ -195,13 +200,51 @@ def test_non_finite_gradients_are_skipped_then_stop_the_run(trainer, tmp_path, m
     monkeypatch.setattr("tfunroll.training.GUARD_PATIENCE", 20)
 
     def poisoned(seed):
-        Trainer.reset(trainer, seed)
-        trainer.net.variables[0].assign(trainer.net.variables[0] * np.nan)
+        type(trainer.compiled).reset(trainer.compiled, seed)
+        trainer.compiled.net.variables[0].assign(trainer.compiled.net.variables[0] * np.nan)
 
-    monkeypatch.setattr(trainer, "reset", poisoned)
-    with pytest.raises(TrainingDivergedError, match="ks WIG seed 0"):
+    monkeypatch.setattr(trainer.compiled, "reset", poisoned)
+    expected = "ks WIG seed 0: 20 .* non-finite at unroll step 1 of 1 .trajectory [abc], frame"
+    with pytest.raises(TrainingDivergedError, match=expected):
         trainer.train(whole(trainer), tmp_path)
-    assert int(trainer._state.skipped) == 20
+    assert int(trainer.compiled.state.skipped) == 20
+
+
+def test_one_bad_update_is_skipped_named_and_survived(dataset, tmp_path):
+    states = dataset.splits["train"].states.copy()
+    states[1, 17] = np.nan
+    poisoned = replace(dataset.splits["train"], states=states)
+    data = replace(dataset, splits={**dataset.splits, "train": poisoned})
+    trainer, recorder = Trainer(replace(CONFIG, curriculum="2:30").resolved(), data), Recorder()
+    done = trainer.train(whole(trainer), tmp_path, summaries=recorder)
+    assert np.isfinite(done["training_loss"])
+    assert all(np.isfinite(w).all() for w in weights(trainer))
+    assert 0 < done["skipped"] < 30
+    named = [reason for reason in recorder.reasons if "trajectory b, frame 18" in reason]
+    assert named, recorder.reasons  # the step from frame 17
+
+
+def test_a_jump_of_the_gradient_is_skipped_but_not_for_ever(trainer):
+    state, one = trainer.compiled.state, tf.constant(1.0)
+    state.reset()
+    for _ in range(30):
+        assert state.judge(one, one)
+    assert not state.judge(one, 1e3 * one)
+    assert state.judge(one, one)
+    answers = [bool(state.judge(one, 1e3 * one)) for _ in range(200)]
+    assert not answers[0]
+    assert answers[-1]
+
+
+def test_asked_to_stop_saves_and_goes_on_later(trainer, tmp_path):
+    trainer.train(whole(trainer), tmp_path / "whole")
+    expected = weights(trainer)
+    with pytest.raises(TrainingStoppedError, match="WIG seed 0, update"):
+        trainer.train(whole(trainer), tmp_path / "part", stop=lambda: True)
+    saved = int(trainer.compiled.state.update)
+    assert (tmp_path / "part" / f"ckpt-{saved}.index").exists()
+    trainer.train(whole(trainer), tmp_path / "part")
+    assert_equal(expected, weights(trainer))
 
 
 def test_horizon_longer_than_the_data(dataset):

@@ -72,6 +72,11 @@ def main(run: Callable[[], None]) -> None:
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
+        except Exception as error:
+            if not hasattr(error, "status"):  # workers.InterruptedRunError, not imported for --help
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(error.status)
 
     app.run(guarded, flags_parser=_parse)
 

@@ -161,6 +161,12 @@ class RunConfig:
         """Samples per update: ONE sees as many states per update as the unrolled modalities."""
         return self.batch_size * (stage.steps if modality == "ONE" else 1)
 
+    def states(self, first_stage: int, last_stage: int) -> int:
+        """States that one network's training processes in these stages, in any modality."""
+        return sum(
+            s.updates * self.batch_size * s.steps for s in self.stages()[first_stage:last_stage]
+        )
+
     def shared_stages(self) -> int:
         """Leading stages with a horizon of one step: the same for every modality of a seed."""
         stages = self.stages()

@@ -3,7 +3,6 @@
 import functools
 import pathlib
 
-import numpy as np
 import pandas as pd
 
 from tfunroll import data, results, systems, workers
@@ -16,6 +15,7 @@ from tfunroll.run_folder import (
     SHARED,
     finished,
     network_folder,
+    save_samples,
     start_checkpoints,
     write_json,
 )
@@ -66,52 +66,49 @@ def _session(config: RunConfig):
     """Data, trainer and evaluator of a configuration: once per process, so graphs are shared."""
     dataset = load_data(config)
     trainer = Trainer(config, dataset)
-    evaluator = Evaluator(trainer.stepper, trainer.system, dataset, settings_of(config, dataset))
-    return dataset, trainer, evaluator
+    stepper, system = trainer.compiled.stepper, trainer.compiled.system
+    return dataset, trainer, Evaluator(stepper, system, dataset, settings_of(config, dataset))
 
 
 def train_shared(config: RunConfig, seed: int) -> None:
     """The leading one-step stages of a seed, from which every modality goes on."""
-    _, trainer, _ = _session(config)
     folder = pathlib.Path(config.out) / SHARED / str(seed)
-    if finished(folder):
-        return
-    summaries = Summaries(folder / "tensorboard")
-    job = Job("ONE", seed, 0, config.shared_stages())
-    done = trainer.train(
-        job,
-        folder / "checkpoints",
-        weights_from=start_checkpoints(config, seed),
-        summaries=summaries,
-        report=workers.report,
-    )
-    summaries.close()
-    write_json(folder / "training.json", done)
+    _train(config, Job("ONE", seed, 0, config.shared_stages()), folder)
 
 
 def train_network(config: RunConfig, modality: str, seed: int) -> None:
     """Trains one network to the end of the curriculum and evaluates it."""
-    _, trainer, _ = _session(config)
     folder = network_folder(config, modality, seed)
     shared = config.shared_stages()
-    if not finished(folder):
-        save_description(folder, config, trainer.features, trainer.net)
-        summaries = Summaries(folder / "tensorboard")
-        done = trainer.train(
-            Job(modality, seed, shared, len(trainer.stages)),
-            folder / "checkpoints",
-            start=pathlib.Path(config.out) / SHARED / str(seed) / "checkpoints" if shared else None,
-            weights_from=None if shared else start_checkpoints(config, seed),
-            summaries=summaries,
-            report=workers.report,
-        )
-        write_json(folder / "training.json", done)
+    start = pathlib.Path(config.out) / SHARED / str(seed) / "checkpoints" if shared else None
+    _train(config, Job(modality, seed, shared, len(config.stages())), folder, start)
+    if not (folder / "results.csv").exists():
         metrics = evaluate_network(config, modality, seed, report=False)
-        settings = {"modality": modality, "seed": seed, "curriculum": str(trainer.stages)}
-        summaries.hyperparameters(settings, metrics, done["updates"])
+        summaries = Summaries(folder / "tensorboard")
+        settings = {"modality": modality, "seed": seed, "curriculum": str(config.stages())}
+        summaries.hyperparameters(settings, metrics)
         summaries.close()
-    elif not (folder / "results.csv").exists():
-        evaluate_network(config, modality, seed, report=False)
+
+
+def _train(config, job, folder, start=None):
+    """Trains a job in its folder, unless that is done; training.json says that it is."""
+    if finished(folder):
+        workers.report(config.states(job.first_stage, job.last_stage))
+        return
+    _, trainer, _ = _session(config)
+    save_description(folder, config, trainer.compiled.features, trainer.compiled.net)
+    summaries = Summaries(folder / "tensorboard")
+    done = trainer.train(
+        job,
+        folder / "checkpoints",
+        start=start,
+        weights_from=None if start else start_checkpoints(config, job.seed),
+        summaries=summaries,
+        report=workers.report,
+        stop=workers.stopping,
+    )
+    summaries.close()
+    write_json(folder / "training.json", done)
 
 
 def evaluate_network(
@@ -120,10 +117,10 @@ def evaluate_network(
     """Rolls one trained network out, writes its results, returns its mean metrics."""
     _, trainer, evaluator = _session(config)
     folder = network_folder(config, modality, seed)
-    trainer.load(folder / "checkpoints")
+    trainer.compiled.load(folder / "checkpoints")
     evaluation = evaluator.run(labels_of(config, modality, seed))
-    results.write_csv(evaluation.results, folder / "results.csv")
-    np.savez_compressed(folder / "samples.npz", **evaluation.samples)
+    save_samples(folder, evaluation.samples)
+    results.write_csv(evaluation.results, folder / "results.csv")  # last: it says all is there
     if report:
         workers.report(1)
     whole = evaluation.results[evaluation.results.frame.isna()]
@@ -136,17 +133,17 @@ def evaluate_baselines(config: RunConfig) -> None:
     folder = pathlib.Path(config.out) / BASELINES
     folder.mkdir(parents=True, exist_ok=True)
     evaluations = baselines(
-        trainer.system,
+        trainer.compiled.system,
         dataset,
         settings_of(config, dataset),
-        trainer.stepper,
+        trainer.compiled.stepper,
         labels_of(config, "", 0),
         config.coarse,
         config.solver_fraction,
     )
     table = pd.concat([e.results for e in evaluations], ignore_index=True)
-    results.write_csv(table, folder / "results.csv")
     for name, evaluation in zip(table.modality.unique(), evaluations, strict=True):
         if name == COARSE:  # the one baseline worth a picture
-            np.savez_compressed(folder / "samples.npz", **evaluation.samples)
+            save_samples(folder, evaluation.samples)
+    results.write_csv(table, folder / "results.csv")
     workers.report(1)

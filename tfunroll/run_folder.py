@@ -8,8 +8,12 @@ RUN/baselines/                                     results.csv, samples.npz
 RUN/results.csv, summary.csv, *.png, *.pdf         gathered
 """
 
+import contextlib
+import fcntl
 import json
+import os
 import pathlib
+import time
 from dataclasses import asdict
 
 import numpy as np
@@ -47,6 +51,13 @@ def samples(out: pathlib.Path) -> dict[tuple[str, int], dict[str, np.ndarray]]:
         with np.load(path) as arrays:
             found[COARSE, 0] = dict(arrays)
     return found
+
+
+def save_samples(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes samples.npz atomically."""
+    temporary = folder / "samples.tmp.npz"
+    np.savez_compressed(temporary, **arrays)
+    temporary.replace(folder / "samples.npz")
 
 
 def training_outcomes(out: pathlib.Path, modality: str) -> list[dict]:
@@ -96,3 +107,40 @@ def free_folder(config: RunConfig) -> str:
         if not folder.exists():
             return str(folder)
     raise InputError("out: too many runs in runs/; name a folder")
+
+
+@contextlib.contextmanager
+def locked(out: pathlib.Path):
+    """Keeps a run's folder for this process; yields the file that its workers lock.
+
+    The locks are the operating system's (flock) and end with the processes. Workers of a run that
+    was killed end within a second or two, which is waited for.
+
+    Raises:
+      InputError: if another process is at work there.
+    """
+    with (out / ".lock").open("a+") as lock, (out / ".workers.lock").open("w") as workers:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _wait_for(workers)
+        except BlockingIOError:
+            lock.seek(0)
+            raise InputError(
+                f"out={str(out)!r} is in use by another run ({lock.read().strip() or 'unknown'})"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {os.uname().nodename}")
+        lock.flush()
+        fcntl.flock(workers, fcntl.LOCK_UN)
+        yield pathlib.Path(workers.name)
+
+
+def _wait_for(workers, seconds=10.0):
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)

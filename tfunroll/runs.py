@@ -1,9 +1,8 @@
 """A run: every modality and seed of one configuration trained, evaluated, gathered and plotted."""
 
-import json
 import os
 import pathlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -28,11 +27,13 @@ from tfunroll.run_folder import (
     check_folder,
     finished,
     free_folder,
+    locked,
     network_folder,
     read_config,
     samples,
     start_checkpoints,
     training_outcomes,
+    write_json,
 )
 
 
@@ -52,16 +53,18 @@ def run(config: RunConfig) -> str:
     _check_start(config)
     check_writable(config.out)
     print(describe_environment(config), flush=True)
-    dataset = load_data(config)
-    _check_fit(config, dataset)
-    if not (out / "config.json").exists():
-        (out / "flagfile.txt").write_text(config.flagfile())
-        (out / "environment.json").write_text(json.dumps(environment(config), indent=1))
-        (out / "config.json").write_text(config.to_json())
-    tasks = _training_tasks(config, out)
-    outcome = workers.run_tasks(tasks, worker_count(config), _total_states(config), "training")
-    _raise_or_list_failures(outcome)
-    return gather(out)
+    with locked(out) as lock:
+        dataset = load_data(config)
+        _check_fit(config, dataset)
+        if not (out / "config.json").exists():
+            (out / "flagfile.txt").write_text(config.flagfile())
+            write_json(out / "environment.json", environment(config))
+            write_json(out / "config.json", asdict(config))
+        tasks = _training_tasks(config, out)
+        total = _total_states(config)
+        outcome = workers.run_tasks(tasks, worker_count(config), total, "training", lock)
+        _raise_or_list_failures(outcome)
+        return gather(out)
 
 
 def evaluate(out: pathlib.Path, **settings) -> str:
@@ -72,20 +75,22 @@ def evaluate(out: pathlib.Path, **settings) -> str:
     """
     config = replace(read_config(out), out=str(out), **settings).resolved()
     check_writable(config.out)
-    dataset = load_data(config)
-    _check_fit(config, dataset)
-    tasks = [
-        workers.Task(f"{modality} {seed}", evaluate_network, (config, modality, seed))
-        for modality in config.modalities
-        for seed in config.seeds
-        if finished(network_folder(config, modality, seed))
-    ]
-    if not tasks:
-        raise InputError(f"run={str(out)!r} holds no trained network yet")
-    tasks.append(workers.Task(BASELINES, evaluate_baselines, (config,)))
-    outcome = workers.run_tasks(tasks, worker_count(config), len(tasks), "evaluation")
-    _raise_or_list_failures(outcome)
-    return gather(out)
+    with locked(out) as lock:
+        dataset = load_data(config)
+        _check_fit(config, dataset)
+        tasks = [
+            workers.Task(f"{modality} {seed}", evaluate_network, (config, modality, seed))
+            for modality in config.modalities
+            for seed in config.seeds
+            if finished(network_folder(config, modality, seed))
+        ]
+        if not tasks:
+            raise InputError(f"run={str(out)!r} holds no trained network yet")
+        tasks.append(workers.Task(BASELINES, evaluate_baselines, (config,)))
+        count = worker_count(config)
+        outcome = workers.run_tasks(tasks, count, len(tasks), "evaluation", lock)
+        _raise_or_list_failures(outcome)
+        return gather(out)
 
 
 def gather(out: pathlib.Path) -> str:
@@ -138,16 +143,11 @@ def _training_tasks(config, out):
     return tasks
 
 
-def _total_states(config) -> float:
-    """States all trainings process: each update sees batch × horizon."""
-    stages, shared = config.stages(), config.shared_stages()
-
-    def states(modality, part):
-        return sum(s.updates * config.batch_size * s.steps for s in part)
-
-    once = states("ONE", stages[:shared])
-    rest = sum(states(modality, stages[shared:]) for modality in config.modalities)
-    return len(config.seeds) * (once + rest)
+def _total_states(config) -> int:
+    """States that all trainings process."""
+    shared, stages = config.shared_stages(), len(config.stages())
+    own = config.states(shared, stages) * len(config.modalities)
+    return len(config.seeds) * (config.states(0, shared) + own)
 
 
 def _check_start(config):

@@ -27,11 +27,16 @@ class Summaries:
             tf.summary.scalar("validation/relative_error", error)
             tf.summary.image("validation/rollout", _panels(rollout, reference)[None])
 
-    def hyperparameters(self, settings: dict, metrics: dict[str, float], update: int) -> None:
+    def skipped(self, update: int, reason: str) -> None:
+        """Why an update was not applied."""
+        with self._writer.as_default(step=update):
+            tf.summary.text("training/skipped", reason)
+
+    def hyperparameters(self, settings: dict, metrics: dict[str, float]) -> None:
         """One row of TensorBoard's HParams page."""
         from tensorboard.plugins.hparams import api
 
-        with self._writer.as_default(step=update):
+        with self._writer.as_default(step=0):
             api.hparams(settings)
             for name, value in metrics.items():
                 tf.summary.scalar(f"final/{name}", value)

@@ -1,8 +1,10 @@
 """What a training run remembers besides weights and optimizer, and its gradient guard."""
 
+import math
+
 import tensorflow as tf
 
-GUARD_LOG_JUMP = 4.6  # an update with a gradient norm over 100 times its running mean is skipped
+GUARD_JUMP = 100.0  # an update with a gradient norm over this often its running mean is skipped
 GUARD_MEMORY = 0.98  # of that running mean
 GUARD_TRUST = 20  # updates before the running mean is believed
 
@@ -41,7 +43,7 @@ class TrainingState:
         """Whether an update may be applied; keeps the running means and counts the skipped."""
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         log_norm = tf.math.log(tf.maximum(norm, 1e-30))
-        jumped = log_norm > self.log_norm + GUARD_LOG_JUMP
+        jumped = log_norm > self.log_norm + math.log(GUARD_JUMP)
         good = finite & ((self.seen < GUARD_TRUST) | ~jumped)
         memory = tf.where(self.seen == 0, 0.0, GUARD_MEMORY)
         # The mean of the logarithm follows skipped jumps too, so that gradients which stay large,

@@ -21,6 +21,7 @@ class Windows:
     def __init__(self, trajectories: Trajectories, dtype: str = "float32"):
         states = trajectories.states
         self.trajectories, self.frames = states.shape[:2]
+        self._ids = trajectories.ids
         with tf.device("CPU:0" if states.nbytes > 4e9 else None):
             self._states = tf.constant(states.reshape(-1, *states.shape[2:]), dtype)
             self._params = {k: tf.constant(v, dtype) for k, v in trajectories.params.items()}
@@ -45,20 +46,33 @@ class Windows:
 
         Returns: [size, steps + 1, *space, channel] and the parameters, each [size].
         """
-        count = self.count(steps)
         samples = tf.cast(position, tf.int64) + tf.range(size, dtype=tf.int64)
+        trajectory, start = self._window(seed, samples, steps)
+        first = trajectory * self.frames + start
+        frames = first[:, None] + tf.range(steps + 1, dtype=tf.int64)
+        params = {name: tf.gather(values, trajectory) for name, values in self._params.items()}
+        return tf.gather(self._states, frames), params
+
+    def origin(self, seed: int | tf.Tensor, position: tf.Tensor, steps: int) -> tuple[str, int]:
+        """The trajectory's id and the start frame of one sample of the stream."""
+        trajectory, start = self._window(seed, tf.reshape(position, [1]), steps)
+        return self._ids[int(trajectory[0])], int(start[0])
+
+    def _window(self, seed, samples, steps):
+        count = self.count(steps)
         epoch, place = samples // count, samples % count
         # One permutation per (seed, horizon, epoch). The raw op: its wrapper pads a key per sample
         # wrongly (TensorFlow 2.21).
         key = tf.stack(
-            [tf.fill([size], tf.cast(seed, tf.int64)), tf.fill([size], np.int64(steps)), epoch], 1
+            [
+                tf.zeros_like(samples) + tf.cast(seed, tf.int64),
+                tf.zeros_like(samples) + steps,
+                epoch,
+            ],
+            1,
         )
         window = tf.raw_ops.RandomIndexShuffle(
             index=place, seed=key, max_index=tf.constant(count - 1, tf.int64)
         )
         starts = self.frames - steps
-        trajectory, start = window // starts, window % starts
-        first = trajectory * self.frames + start
-        frames = first[:, None] + tf.range(steps + 1, dtype=tf.int64)
-        params = {name: tf.gather(values, trajectory) for name, values in self._params.items()}
-        return tf.gather(self._states, frames), params
+        return window // starts, window % starts

@@ -1,16 +1,32 @@
 """Runs the jobs of a run side by side: one process per core, one progress bar for all."""
 
+import fcntl
 import multiprocessing
 import os
+import pathlib
+import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-_PROGRESS = None  # in a worker: the queue its reports go to
+GRACE = 25.0  # seconds that tasks have to end by themselves once a stop is asked for
+
+_PROGRESS = None  # where reports go: in a worker a queue, else the progress bar itself
+_STOP = threading.Event()
+_LOCK = None  # in a worker: keeps the run's folder locked as long as the process lives
+
+
+class InterruptedRunError(RuntimeError):
+    """The run ended early, with everything saved that could be; ``status`` is the exit status."""
+
+    def __init__(self, reason: str, status: int):
+        super().__init__(f"{reason}; what was trained is saved, --resume goes on")
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -29,41 +45,79 @@ def report(amount: float) -> None:
         _PROGRESS.put(amount)
 
 
-def run_tasks(tasks: list[Task], workers: int, total: float, description: str) -> dict:
+def stopping() -> bool:
+    """Asked inside a task: whether to save and end."""
+    return _STOP.is_set()
+
+
+def run_tasks(
+    tasks: list[Task],
+    workers: int,
+    total: float,
+    description: str,
+    lock: pathlib.Path | None = None,
+) -> dict:
     """Runs all tasks, in ``workers`` processes or, for one, in this process.
 
     Args:
       tasks: those that others wait for come first.
       total: sum of what the tasks report, for the bar's estimate of the time left.
+      lock: file that every worker keeps locked (shared) while it lives.
     Returns:
       results by task name; a task that raised has its exception as result, and the tasks that
       wait for it have the same.
+    Raises:
+      InterruptedRunError: after SIGTERM or SIGINT, once the tasks have ended or GRACE is over.
     """
-    global _PROGRESS
+    received = []
+
+    def ask_to_stop(number, frame):
+        received.append(number)
+        _STOP.set()
+        if len(received) > 1:
+            raise KeyboardInterrupt
+
+    handlers = {n: signal.signal(n, ask_to_stop) for n in (signal.SIGTERM, signal.SIGINT)}
     bar_format = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}"
-    with tqdm(total=total, desc=description, bar_format=bar_format, smoothing=0.02) as bar:
-        if workers == 1:
-            _PROGRESS = _Direct(bar)
-            try:
-                return _run_here(tasks, bar)
-            finally:
-                _PROGRESS = None
-        context = multiprocessing.get_context("spawn")
-        queue = context.Queue()
-        threading.Thread(target=_drain, args=(queue, bar), daemon=True).start()
-        threads = max(1, (os.cpu_count() or 1) // workers)
-        with ProcessPoolExecutor(
-            workers, context, initializer=_start_worker, initargs=(queue, threads, os.getpid())
-        ) as pool:
-            try:
-                results = _run_in_pool(tasks, pool, bar)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                for process in list((pool._processes or {}).values()):
-                    process.terminate()
-                raise
-        queue.put(None)
+    try:
+        with tqdm(total=total, desc=description, bar_format=bar_format, smoothing=0.02) as bar:
+            if workers == 1:
+                results = _run_here(tasks, bar)
+            else:
+                results = _run_in_processes(tasks, workers, bar, lock)
+    finally:
+        _STOP.clear()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if received:
+        name = signal.Signals(received[0]).name
+        raise InterruptedRunError(f"stopped by {name}", 128 + received[0])
+    return results
+
+
+def _run_in_processes(tasks, workers, bar, lock):
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    threading.Thread(target=_drain, args=(queue, bar), daemon=True).start()
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    pool = ProcessPoolExecutor(
+        workers, context, initializer=_start_worker, initargs=(queue, threads, os.getpid(), lock)
+    )
+    try:
+        results = _run_in_pool(tasks, pool, bar)
+        pool.shutdown()
         return results
+    except BrokenProcessPool:
+        if _STOP.is_set():  # GRACE was over
+            return {}
+        reason = "a worker process was killed, perhaps for want of memory (fewer --workers?)"
+        raise InterruptedRunError(reason, 1) from None
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        queue.put(None)
 
 
 class _Direct:
@@ -75,21 +129,25 @@ class _Direct:
 
 
 def _run_here(tasks, bar):
-    results = {}
+    global _PROGRESS
+    _PROGRESS, results = _Direct(bar), {}
     for task in tasks:
+        if _STOP.is_set():
+            break
         failed = [results[n] for n in task.after if isinstance(results[n], Exception)]
         try:
             results[task.name] = failed[0] if failed else task.function(*task.arguments)
         except Exception as error:
             results[task.name] = error
         bar.set_postfix_str(task.name)
+    _PROGRESS = None
     return results
 
 
 def _run_in_pool(tasks, pool, bar):
-    results, waiting, running = {}, list(tasks), {}
-    while waiting or running:
-        for task in list(waiting):
+    results, waiting, running, deadline = {}, list(tasks), {}, None
+    while running or (waiting and not _STOP.is_set()):
+        for task in [] if _STOP.is_set() else list(waiting):
             if not all(name in results for name in task.after):
                 continue
             waiting.remove(task)
@@ -98,10 +156,22 @@ def _run_in_pool(tasks, pool, bar):
                 results[task.name] = failed[0]
             else:
                 running[pool.submit(task.function, *task.arguments)] = task.name
-        done, _ = wait(running, return_when=FIRST_COMPLETED) if running else ((), ())
+        if _STOP.is_set() and deadline is None:
+            deadline = time.monotonic() + GRACE
+            for future in list(running):
+                if future.cancel():
+                    del running[future]
+            for process in pool._processes.values():
+                process.terminate()  # SIGTERM: the worker's handler asks its task to stop
+        if deadline is not None and time.monotonic() > deadline:
+            for process in pool._processes.values():
+                process.kill()
+        done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED) if running else ((), ())
         for future in done:
             name = running.pop(future)
             error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                raise error
             results[name] = future.result() if error is None else error
             bar.set_postfix_str(name)
     return results
@@ -112,9 +182,14 @@ def _drain(queue, bar):
         bar.update(amount)
 
 
-def _start_worker(queue, threads, parent):
-    global _PROGRESS
+def _start_worker(queue, threads, parent, lock):
+    global _PROGRESS, _LOCK
     _PROGRESS = queue
+    if lock is not None:
+        _LOCK = lock.open("w")
+        fcntl.flock(_LOCK, fcntl.LOCK_SH)
+    for number in (signal.SIGTERM, signal.SIGINT):  # Ctrl-C reaches the workers too
+        signal.signal(number, lambda *_: _STOP.set())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
     def watch():  # a worker must not outlive a parent that was killed
