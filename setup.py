@@ -52,6 +52,13 @@ setup(
             "setuptools>=70",  # builds the wheel of tests/test_packaging.py
             "ruff>=0.15,<0.18",
         ],
+        "bench": [
+            "jax>=0.10,<0.11",
+            "equinox>=0.13,<0.14",
+            "optax>=0.2.8,<0.3",
+            "exponax>=0.2,<0.3",
+        ],
+        "beam": ["apache-beam>=2.77,<3", "mlcroissant>=1,<2"],
         "zarr": ["zarr>=3,<4"],
     },
 )

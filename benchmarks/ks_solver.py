@@ -1,0 +1,67 @@
+"""ETDRK2 sub-steps of KS against exponax: one shared domain size, and one per sample.
+
+exponax fixes the domain size when a stepper is built; per sample it is compared with the same
+stepper, which does less. Also the time of one long rollout, a single graph call of ours.
+"""
+
+from absl import app, flags
+from side_by_side import compare, limit_threads, show
+
+flags.DEFINE_integer("substeps", 20, "sub-steps per call, one after the other")
+FLAGS = flags.FLAGS
+
+
+def ours(points, batch, sizes, substeps):
+    import numpy as np
+    import tensorflow as tf
+
+    from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
+    from tfunroll.unrolling import repeat
+
+    solver = KuramotoSivashinsky(points, "etdrk2", 0.5, 1)
+    u = tf.constant(np.random.default_rng(0).standard_normal((batch, points, 1)), tf.float32)
+    size = tf.constant(sizes, tf.float32)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(u, size):
+        return repeat(solver.bind({"domain_size": size}), substeps)(0.1 * u)
+
+    return lambda: run(u, size).numpy()
+
+
+def peer(points, batch, size, substeps):
+    import exponax
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    stepper = exponax.stepper.KuramotoSivashinskyConservative(
+        1, 2 * np.pi * size, points, 0.5, order=2, dealiasing_fraction=1.0
+    )
+    u = jnp.asarray(np.random.default_rng(0).standard_normal((batch, 1, points)), jnp.float32)
+
+    @jax.jit
+    def run(u):
+        return jax.lax.fori_loop(0, substeps, lambda _, v: jax.vmap(stepper)(v), 0.1 * u)
+
+    return lambda: run(u).block_until_ready()
+
+
+def main(_):
+    limit_threads(FLAGS.threads)
+    import numpy as np
+
+    rows = []
+    for points, batch in ((48, 1024), (256, 256)):
+        theirs = peer(points, batch, 8.0, FLAGS.substeps)
+        many = np.linspace(7, 10, batch)
+        for name, sizes in (("shared", [8.0]), ("per sample", many)):
+            case = f"{points} points, domain size {name}, {FLAGS.substeps} sub-steps"
+            function = ours(points, batch, sizes, FLAGS.substeps)
+            more = {"batch": batch, "threads": FLAGS.threads}
+            rows.append(compare("ks_solver", case, function, theirs, FLAGS.pairs, **more))
+    show(rows, ("tensorflow", "jax", "exponax"), FLAGS.json)
+
+
+if __name__ == "__main__":
+    app.run(main)
