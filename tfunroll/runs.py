@@ -147,7 +147,8 @@ def _total_states(config) -> int:
     """States that all trainings process."""
     shared, stages = config.shared_stages(), len(config.stages())
     own = config.states(shared, stages) * len(config.modalities)
-    return len(config.seeds) * (config.states(0, shared) + own)
+    baselines = 1  # counted as one unit
+    return len(config.seeds) * (config.states(0, shared) + own) + baselines
 
 
 def _check_start(config):
