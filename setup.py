@@ -51,6 +51,7 @@ setup(
             "build>=1.2,<2",
             "setuptools>=70",  # builds the wheel of tests/test_packaging.py
             "ruff>=0.15,<0.18",
+            "zarr>=3,<4",
         ],
         "bench": [
             "jax>=0.10,<0.11",
