@@ -144,8 +144,7 @@ class Updates:
         A gradient that is not finite, or whose norm jumps over its running mean, is not applied.
         """
         state, weights = self.state, self.net.trainable_variables
-        # Only this part is compiled by XLA: with the optimizer inside, compilation takes twice as
-        # long and an update no less.
+        # Only this part is compiled by XLA: compilation takes longer with the optimizer inside.
         loss_and_gradients = tf.function(
             functools.partial(self.loss_and_gradients, unrolling=unrolling),
             jit_compile=self.jit,
