@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
 
 import tfunroll
 from tfunroll import runs
@@ -54,10 +55,22 @@ def test_a_run_leaves_what_it_promises(first):
     ):
         assert (out / name).exists(), name
         assert str(out / "results.csv") in text
-    assert list((out / "WIG" / "0" / "tensorboard").iterdir())
+    assert {
+        *("training/loss", "training/learning_rate", "training/horizon", "training/gradient_norm"),
+        *("gradient_by_step/02", "_hparams_/session_start_info"),
+        "final/relative_error/test_interpolation",
+    } <= tensorboard_tags(out / "WIG" / "0")
     assert json.loads((out / "environment.json").read_text())["precision"] == "float32"
     for row in ("ONE", "NOG", "WIG", "persistence", "coarse solver", "equal-cost solver"):
         assert f"\n{row}" in text
+
+
+def tensorboard_tags(folder):
+    tags = set()
+    for path in (folder / "tensorboard").iterdir():
+        events = event_accumulator.EventAccumulator(str(path))
+        tags |= set(events.Reload().Tags()["tensors"])
+    return tags
 
 
 def test_results_are_tidy_and_complete(first):

@@ -124,7 +124,8 @@ def evaluate_network(
     if report:
         workers.report(1)
     whole = evaluation.results[evaluation.results.frame.isna()]
-    return whole.groupby(["metric", "test_set"]).value.mean().rename("/".join).to_dict()
+    means = whole.groupby(["metric", "test_set"]).value.mean()
+    return {f"{metric}/{test_set}": value for (metric, test_set), value in means.items()}
 
 
 def evaluate_baselines(config: RunConfig) -> None:
