@@ -50,11 +50,6 @@ def config_from_flags():
     return RunConfig(**values)
 
 
-def given(name: str) -> bool:
-    """True if the user wrote this flag."""
-    return bool(flags.FLAGS[name].present)
-
-
 def main(run: Callable[[], None]) -> None:
     """Parses the flags, runs, and ends: a user's mistake is one line and exit status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

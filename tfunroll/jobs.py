@@ -12,10 +12,10 @@ from tfunroll.models import save_description
 from tfunroll.run_folder import (
     BASELINES,
     COARSE,
-    SHARED,
     finished,
     network_folder,
     save_samples,
+    shared_folder,
     start_checkpoints,
     write_json,
 )
@@ -72,15 +72,15 @@ def _session(config: RunConfig):
 
 def train_shared(config: RunConfig, seed: int) -> None:
     """The leading one-step stages of a seed, from which every modality goes on."""
-    folder = pathlib.Path(config.out) / SHARED / str(seed)
-    _train(config, Job("ONE", seed, 0, config.shared_stages()), folder)
+    job = Job("ONE", seed, 0, config.shared_stages())
+    _train(config, job, shared_folder(config, seed))
 
 
 def train_network(config: RunConfig, modality: str, seed: int) -> None:
     """Trains one network to the end of the curriculum and evaluates it."""
     folder = network_folder(config, modality, seed)
     shared = config.shared_stages()
-    start = pathlib.Path(config.out) / SHARED / str(seed) / "checkpoints" if shared else None
+    start = shared_folder(config, seed) / "checkpoints" if shared else None
     _train(config, Job(modality, seed, shared, len(config.stages())), folder, start)
     if not (folder / "results.csv").exists():
         metrics = evaluate_network(config, modality, seed, report=False)

@@ -41,6 +41,11 @@ def network_folder(config: RunConfig, modality: str, seed: int) -> pathlib.Path:
     return pathlib.Path(config.out) / modality / str(seed)
 
 
+def shared_folder(config: RunConfig, seed: int) -> pathlib.Path:
+    """RUN/shared/<seed>: the one-step stages that every modality of a seed starts from."""
+    return network_folder(config, SHARED, seed)
+
+
 def samples(out: pathlib.Path) -> dict[tuple[str, int], dict[str, np.ndarray]]:
     """What was kept for the pictures: (modality, seed) -> Evaluation.samples."""
     found = {}
