@@ -149,7 +149,8 @@ def test_start_from_takes_weights_only(trainer, tmp_path):
 
 
 def test_gradient_norm_by_step_is_the_gradient_of_the_entering_state(trainer):
-    windows, params = trainer.compiled.windows.batch(0, tf.constant(0, tf.int64), 4, 2)
+    drawn = trainer.compiled.windows.draw(0, tf.constant(0, tf.int64), 4, 2)
+    windows, params = trainer.compiled.windows.read(*drawn, 2)
     _, _, by_step = trainer.compiled.loss_and_gradients(
         windows[:, 0], windows[:, 1:], params, WIG(2)
     )

@@ -23,8 +23,13 @@ def windows():
     )
 
 
+def batch_of(windows, seed, position, size, steps):
+    drawn = windows.draw(seed, tf.constant(position, tf.int64), size, steps)
+    return windows.read(*drawn, steps)
+
+
 def first_values(windows, seed, position, size, steps):
-    batch, _ = windows.batch(seed, tf.constant(position, tf.int64), size, steps)
+    batch, _ = batch_of(windows, seed, position, size, steps)
     return batch[:, 0, 0, 0].numpy()
 
 
@@ -52,7 +57,7 @@ def test_stream_does_not_depend_on_how_it_is_cut(windows):
 
 
 def test_windows_are_consecutive_frames_with_their_own_parameter(windows):
-    batch, params = windows.batch(0, tf.constant(0, tf.int64), 12, 3)
+    batch, params = batch_of(windows, 0, 0, 12, 3)
     assert batch.shape == (12, 4, 2, 1)
     np.testing.assert_array_equal(np.diff(batch.numpy(), axis=1), 2)
     trajectory = batch[:, 0, 0, 0].numpy() // 14

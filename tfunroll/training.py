@@ -9,11 +9,10 @@ from tfunroll.checkpoints import Checkpoints
 from tfunroll.config import RunConfig, Stage
 from tfunroll.core import InputError
 from tfunroll.data import Dataset
-from tfunroll.updates import Updates
+from tfunroll.updates import UPDATES_PER_CALL, Updates
 
 GUARD_PATIENCE = 200  # skipped updates in a row that stop a run
 DIAGNOSES = 10  # of skipped updates, per job
-UPDATES_PER_CALL = 100  # at most; one host round trip for this many updates
 FIRST_CALLS = 10  # updates per call while their speed is unknown
 SECONDS_PER_CALL = 2.0  # about; a stop waits no longer
 SECONDS_PER_CHECKPOINT = 300.0  # at most, besides the interval in updates

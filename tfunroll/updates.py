@@ -1,6 +1,6 @@
 """The compiled part of training: sample, unroll, differentiate, apply, many times a call."""
 
-import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +16,8 @@ from tfunroll.nets import keras
 from tfunroll.training_state import GUARD_JUMP, TrainingState
 from tfunroll.unrolling import Unrolling, rollout, unroll
 from tfunroll.windows import Windows
+
+UPDATES_PER_CALL = 100  # at most; one host round trip for this many updates
 
 
 class Updates:
@@ -34,7 +36,12 @@ class Updates:
         self.stepper = build_stepper(config, self.net, self.features)
         self.windows = Windows(dataset.splits["train"], config.precision)
         self.optimizer = keras.optimizers.Adam(config.learning_rate)
-        self.optimizer.build(self.net.trainable_variables)
+        # The optimizer sees all weights as one vector: a few large operations, not hundreds of
+        # small ones to compile and to run. It is filled from the network at the start of a call.
+        self.flat = keras.Variable(
+            _flattened([v.value for v in self.net.trainable_variables]), name="weights"
+        )
+        self.optimizer.build([self.flat])
         self.state = TrainingState()
         self.variables = [
             *(v.value for v in self.net.variables),
@@ -72,10 +79,10 @@ class Updates:
 
     def _build_call(self, unrolling: Unrolling, batch: int):
         state, steps = self.state, unrolling.steps
-        update = tf.function(self.update_function(unrolling), jit_compile=self.jit, autograph=False)
+        update = self.update_function(unrolling)
 
-        def one_update(seed, before, rate, warmup):
-            start, targets, params = self._samples(seed, before, state.update, batch, steps)
+        def one_update(windows, seed, before, rate, warmup):
+            start, targets, params = self._samples(windows, seed, state.update, steps)
             learning_rate = rate * state.rate_factor * self._decay(state.update)
             ramp = (tf.cast(state.update - before, tf.float32) + 1) / tf.maximum(warmup, 1.0)
             learning_rate *= tf.minimum(ramp, 1.0)
@@ -83,14 +90,15 @@ class Updates:
             state.update.assign_add(1)
             return {**out, "learning_rate": learning_rate}
 
-        @tf.function(autograph=False)
-        def call(seed, before, stop, rate, warmup):
-            dtype = self.net.compute_dtype
+        # One graph for all updates of a call, optimizer included: no host round trip between them.
+        @tf.function(jit_compile=self.jit, autograph=False)
+        def run(windows, seed, before, stop, rate, warmup):
             empty = {
-                "gradient_norm": tf.zeros([], dtype),
-                "by_step": tf.zeros([steps], dtype),
+                "gradient_norm": tf.zeros([], self.flat.dtype),
+                "by_step": tf.zeros([steps], self.config.precision),
                 "learning_rate": tf.zeros([]),
             }
+            self.flat.assign(_flattened([v.value for v in self.net.trainable_variables]))
             entered = tf.identity(state.update)
             # A skipped update ends the call: the weights are then still those that it met, and
             # ``diagnose`` can say why.
@@ -99,35 +107,50 @@ class Updates:
                     (state.update < stop)
                     & ((state.skipped_in_row == 0) | (state.update == entered))
                 ),
-                lambda _: (one_update(seed, before, rate, warmup),),
+                lambda _: (
+                    one_update(
+                        [tf.gather(part, state.update - entered) for part in windows],
+                        *(seed, before, rate, warmup),
+                    ),
+                ),
                 (empty,),
             )[0]
 
+        @tf.function(autograph=False)
+        def call(seed, before, stop, rate, warmup):
+            # XLA has no shuffle, so the windows of a whole call are drawn outside it; their number
+            # is always the same, for another would be another graph.
+            position = (state.update - before) * batch
+            windows = self.windows.draw(seed, position, UPDATES_PER_CALL * batch, steps)
+            windows = [tf.reshape(part, [UPDATES_PER_CALL, batch]) for part in windows]
+            return run(windows, seed, before, stop, rate, warmup)
+
         return call
 
-    def _samples(self, seed, before, update, batch, steps):
+    def _samples(self, windows, seed, update, steps):
         """(start, targets, parameters) of an update: a function of its arguments alone."""
-        windows, params = self.windows.batch(seed, (update - before) * batch, batch, steps)
-        start = windows[:, 0]
+        states, params = self.windows.read(*windows, steps)
+        start = states[:, 0]
         if self.config.noise:
             key = tf.stack([seed, update])
             noise = tf.random.stateless_normal(start.shape, key, dtype=start.dtype)
             start += self.config.noise * self.windows.rms * noise
-        return start, windows[:, 1:], params
+        return start, states[:, 1:], params
 
     def diagnose(self, seed: int, before: int, unrolling: Unrolling, batch: int) -> str:
         """Why the update that was just skipped went bad, in words."""
         steps, update = unrolling.steps, self.state.update - 1
         seed, before = tf.constant(seed, tf.int64), tf.constant(before, tf.int64)
-        start, targets, params = self._samples(seed, before, update, batch, steps)
+        position = (update - before) * batch
+        windows = self.windows.draw(seed, position, batch, steps)
+        start, targets, params = self._samples(windows, seed, update, steps)
         step, state = self.stepper.bind(params), start
         for k in range(steps):
             state = step(state)
             finite = np.isfinite(state.numpy()).reshape(batch, -1).all(1)
             if not finite.all():
                 sample = int(np.argmin(finite))
-                position = (update - before) * batch + sample
-                trajectory, frame = self.windows.origin(seed, position, steps)
+                trajectory, frame = self.windows.name(*(int(part[sample]) for part in windows))
                 return (
                     f"the state became non-finite at unroll step {k + 1} of {steps} "
                     f"(trajectory {trajectory}, frame {frame + k + 1})"
@@ -143,25 +166,23 @@ class Updates:
 
         A gradient that is not finite, or whose norm jumps over its running mean, is not applied.
         """
-        state, weights = self.state, self.net.trainable_variables
-        # Only this part is compiled by XLA: compilation takes longer with the optimizer inside.
-        loss_and_gradients = tf.function(
-            functools.partial(self.loss_and_gradients, unrolling=unrolling),
-            jit_compile=self.jit,
-            autograph=False,
-        )
+        state = self.state
+        changed = [self.flat, *self.optimizer.variables]
 
         def update(start, targets, params, learning_rate):
-            loss, gradients, by_step = loss_and_gradients(start, targets, params)
-            norm = tf.linalg.global_norm(gradients)
+            loss, gradients, by_step = self.loss_and_gradients(start, targets, params, unrolling)
+            gradient = _flattened(gradients)
+            norm = tf.norm(gradient)
             good = state.judge(tf.cast(loss, tf.float32), tf.cast(norm, tf.float32))
-
-            def apply():
-                self.optimizer.learning_rate.assign(learning_rate)
-                self.optimizer.apply(gradients, weights)
-                return tf.constant(0)
-
-            tf.cond(good, apply, lambda: tf.constant(0))
+            before = [tf.identity(variable.value) for variable in changed]
+            self.optimizer.learning_rate.assign(learning_rate)
+            self.optimizer.apply([gradient], [self.flat])
+            for variable, old in zip(changed, before, strict=True):
+                variable.assign(tf.where(good, variable.value, old))
+            weights = self.net.trainable_variables
+            parts = tf.split(self.flat.value, [math.prod(w.shape) for w in weights])
+            for weight, part in zip(weights, parts, strict=True):
+                weight.assign(tf.reshape(part, weight.shape))
             return {"gradient_norm": norm, "by_step": by_step}
 
         return update
@@ -205,3 +226,7 @@ class Updates:
             return tf.cast(tf.reduce_mean(error), tf.float32), states[0], reference[0]
 
         return validate
+
+
+def _flattened(tensors) -> tf.Tensor:
+    return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)

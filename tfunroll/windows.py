@@ -22,9 +22,14 @@ class Windows:
         states = trajectories.states
         self.trajectories, self.frames = states.shape[:2]
         self._ids = trajectories.ids
-        with tf.device("CPU:0" if states.nbytes > 4e9 else None):
+        try:  # all of it in the device's memory, where compiled updates read it
             self._states = tf.constant(states.reshape(-1, *states.shape[2:]), dtype)
-            self._params = {k: tf.constant(v, dtype) for k, v in trajectories.params.items()}
+        except tf.errors.ResourceExhaustedError:
+            raise InputError(
+                f"the training split of {states.nbytes / 1e9:.1f} GB does not fit the device's "
+                "memory; use a smaller dataset_config"
+            ) from None
+        self._params = {k: tf.constant(v, dtype) for k, v in trajectories.params.items()}
         self.rms = float(np.sqrt(np.mean(np.square(states, dtype=np.float64))))
 
     def check(self, steps: int) -> None:
@@ -39,27 +44,15 @@ class Windows:
         """Number of windows."""
         return self.trajectories * (self.frames - steps)
 
-    def batch(
+    def draw(
         self, seed: int | tf.Tensor, position: tf.Tensor, size: int, steps: int
-    ) -> tuple[tf.Tensor, Params]:
-        """Samples ``position`` to ``position + size`` of the endless shuffled stream.
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Which windows are samples ``position`` to ``position + size`` of the shuffled stream.
 
-        Returns: [size, steps + 1, *space, channel] and the parameters, each [size].
+        Returns: their trajectories and start frames, each [size] int64.
         """
         samples = tf.cast(position, tf.int64) + tf.range(size, dtype=tf.int64)
-        trajectory, start = self._window(seed, samples, steps)
-        first = trajectory * self.frames + start
-        frames = first[:, None] + tf.range(steps + 1, dtype=tf.int64)
-        params = {name: tf.gather(values, trajectory) for name, values in self._params.items()}
-        return tf.gather(self._states, frames), params
-
-    def origin(self, seed: int | tf.Tensor, position: tf.Tensor, steps: int) -> tuple[str, int]:
-        """The trajectory's id and the start frame of one sample of the stream."""
-        trajectory, start = self._window(seed, tf.reshape(position, [1]), steps)
-        return self._ids[int(trajectory[0])], int(start[0])
-
-    def _window(self, seed, samples, steps):
-        count = self.count(steps)
+        count, starts = self.count(steps), self.frames - steps
         epoch, place = samples // count, samples % count
         # One permutation per (seed, horizon, epoch). The raw op: its wrapper pads a key per sample
         # wrongly (TensorFlow 2.21).
@@ -74,5 +67,18 @@ class Windows:
         window = tf.raw_ops.RandomIndexShuffle(
             index=place, seed=key, max_index=tf.constant(count - 1, tf.int64)
         )
-        starts = self.frames - steps
         return window // starts, window % starts
+
+    def read(self, trajectory: tf.Tensor, start: tf.Tensor, steps: int) -> tuple[tf.Tensor, Params]:
+        """The windows at ``start`` of ``trajectory``, each [size].
+
+        Returns: [size, steps + 1, *space, channel] and the parameters, each [size].
+        """
+        first = trajectory * self.frames + start
+        frames = first[:, None] + tf.range(steps + 1, dtype=tf.int64)
+        params = {name: tf.gather(values, trajectory) for name, values in self._params.items()}
+        return tf.gather(self._states, frames), params
+
+    def name(self, trajectory: int, start: int) -> tuple[str, int]:
+        """The trajectory's id and the frame of one window."""
+        return self._ids[trajectory], start

@@ -15,7 +15,7 @@ class Conv(keras.layers.Layer):
         y_i = b + Σ_s W_s x_{i+s},   s in −r … r per axis, r = kernel_size // 2
 
     written as one matrix product over the gathered neighbours: for the few channels and points of
-    these networks as fast as XLA's convolution on a CPU or faster, and the same for any boundary.
+    these networks faster than XLA's convolution on a CPU, and the same for any boundary.
 
     Args:
       filters: output channels.
@@ -41,6 +41,8 @@ class Conv(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def call(self, x):
+        if len(self.boundary) == 1:
+            return channels_first(self.lines(channels_first(x)))
         space = x.shape[1:-1]
         padded = pad(x, self.kernel_size // 2, self.boundary)
         neighbours = [
@@ -50,6 +52,12 @@ class Conv(keras.layers.Layer):
         gathered = tf.reshape(tf.concat(neighbours, -1), [-1, self.kernel.shape[0]])
         y = tf.matmul(gathered, tf.convert_to_tensor(self.kernel)) + self.bias
         return tf.reshape(y, [-1, *space, self.filters])
+
+    def lines(self, x: tf.Tensor) -> tf.Tensor:
+        """The same in one dimension with channels first: [channel, x, batch], for fast stacks."""
+        kernel = tf.convert_to_tensor(self.kernel)
+        y = convolve_lines(pad(x, self.kernel_size // 2, self.boundary), kernel)
+        return y + tf.convert_to_tensor(self.bias)[:, None, None]
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters)
@@ -62,6 +70,49 @@ class Conv(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "seed": self.seed,
         }
+
+
+def channels_first(x: tf.Tensor) -> tf.Tensor:
+    """[batch, *space, channel] <-> [channel, *space, batch]; its own inverse."""
+    last = x.shape.rank - 1
+    return tf.transpose(x, [last, *range(1, last), 0])
+
+
+@tf.custom_gradient
+def convolve_lines(x: tf.Tensor, kernel: tf.Tensor):
+    """Valid 1-D convolution as one matrix product, y_{o,i} = Σ_{s,c} W_{sc,o} x_{c,i+s}.
+
+    Channels come first and the batch last, so that the long axis of every product is contiguous:
+    on a CPU the fastest of the layouts tried, forward and backward. The gradient is written out
+    because the adjoint of gathering neighbours is slower than one more gathered product.
+
+    Args:
+      x: padded, [channel, x + taps − 1, batch].
+      kernel: [taps · channel, filter].
+    Returns:
+      [filter, x, batch].
+    """
+    channels, filters = x.shape[0], kernel.shape[1]
+    taps = kernel.shape[0] // channels
+
+    def neighbours(x):
+        count = x.shape[1] - taps + 1
+        gathered = tf.concat([x[:, s : s + count] for s in range(taps)], 0)
+        return tf.reshape(gathered, [gathered.shape[0], -1])
+
+    y = tf.matmul(kernel, neighbours(x), transpose_a=True)
+    y = tf.reshape(y, [filters, x.shape[1] - taps + 1, -1])
+
+    def gradient(dy):
+        d = neighbours(tf.pad(dy, [[0, 0], [taps - 1, taps - 1], [0, 0]]))
+        by_tap = tf.reshape(kernel, [taps, channels, filters])
+        flipped = tf.reshape(tf.transpose(by_tap[::-1], [0, 2, 1]), [taps * filters, channels])
+        dx = tf.reshape(tf.matmul(flipped, d, transpose_a=True), tf.shape(x))
+        d_kernel = tf.matmul(tf.reshape(x, [channels, -1]), d, transpose_b=True)
+        d_kernel = tf.reshape(d_kernel, [channels, taps, filters])[:, ::-1]
+        return dx, tf.reshape(tf.transpose(d_kernel, [1, 0, 2]), kernel.shape)
+
+    return y, gradient
 
 
 def leaky_relu(x: tf.Tensor) -> tf.Tensor:

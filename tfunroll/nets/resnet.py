@@ -2,7 +2,7 @@
 
 import keras
 
-from tfunroll.nets.layers import Conv, leaky_relu
+from tfunroll.nets.layers import Conv, channels_first, leaky_relu
 
 
 @keras.saving.register_keras_serializable("tfunroll")
@@ -44,10 +44,15 @@ class ResNet(keras.Model):
         self.built = True
 
     def call(self, x):
-        x = self.first(x)
+        if len(self.boundary) == 1:  # channels first all the way through
+            return channels_first(self._stack(channels_first(x), Conv.lines))
+        return self._stack(x, Conv.__call__)
+
+    def _stack(self, x, apply):
+        x = apply(self.first, x)
         for conv1, conv2 in self.blocks:
-            x = leaky_relu(conv2(leaky_relu(conv1(x))) + x)
-        return self.last(x)
+            x = leaky_relu(apply(conv2, leaky_relu(apply(conv1, x))) + x)
+        return apply(self.last, x)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.out_channels)
