@@ -115,6 +115,9 @@ def test_both_bases_give_the_same_step(points):
     matrix._basis, fft._basis = MatrixFourier(points), FFTFourier(points)
     state = smooth(points=points)
     np.testing.assert_allclose(bound(matrix)(state), bound(fft)(state), atol=1e-12)
+    # one domain size for all samples has operators of its own
+    shared = bound(matrix, [8.0])(state)
+    np.testing.assert_allclose(shared, bound(matrix, [8.0] * len(SIZES))(state), atol=1e-12)
 
 
 @pytest.mark.parametrize("scheme", sorted(ORDERS))

@@ -43,7 +43,7 @@ def test_phi_gradient(phi, order):
     np.testing.assert_allclose(slope, wanted, rtol=1e-7)
 
 
-@pytest.fixture(params=[16, 17, 48, 96])
+@pytest.fixture(params=[16, 48, 96])
 def points(request):
     return request.param
 
@@ -57,12 +57,14 @@ def random_field(points, dtype=tf.float64):
 
 
 def as_complex(u_hat):
-    """Coefficients of either basis as numpy complex numbers."""
-    u_hat = u_hat.numpy()
-    if np.iscomplexobj(u_hat):
-        return u_hat
-    real, imaginary = np.split(u_hat, 2, -1)
-    return real + 1j * imaginary
+    """Coefficients of either basis as numpy complex numbers, [batch, wavenumber]."""
+    if isinstance(u_hat, tuple):
+        return (u_hat[0].numpy() + 1j * u_hat[1].numpy()).T
+    return u_hat.numpy()
+
+
+def derivative_of_square(basis, field):
+    return basis.derivative_of_square(basis.forward(field))
 
 
 def test_forward_and_inverse_equal_numpy(points):
@@ -73,30 +75,51 @@ def test_forward_and_inverse_equal_numpy(points):
         np.testing.assert_allclose(basis.inverse(u_hat), field, atol=1e-13)
 
 
-def test_derivative_of_a_band_limited_function_is_exact(points):
+def test_derivative_of_a_band_limited_square_is_exact(points):
     theta = 2 * np.pi * np.arange(points) / points
-    n = (points - 1) // 2  # the highest wave the grid tells from its mirror image
-    field = tf.constant([np.sin(3 * theta) + 0.5 * np.cos(n * theta)])
-    wanted = 3 * np.cos(3 * theta) - 0.5 * n * np.sin(n * theta)
+    n = points // 2 - 4  # 3 + n is the highest wave the grid tells from its mirror image
+    field = tf.constant([0.3 + np.sin(3 * theta)])
+    wanted = 2 * (0.3 + np.sin(3 * theta)) * 3 * np.cos(3 * theta)
+    wave = tf.constant([np.sqrt(2 + np.sin(n * theta))])
     for basis in bases(points):
-        np.testing.assert_allclose(basis.inverse(basis.derivative(field))[0], wanted, atol=2e-12)
+        got = basis.inverse(derivative_of_square(basis, field))
+        np.testing.assert_allclose(got[0], wanted, atol=2e-12)
+        got = basis.inverse(derivative_of_square(basis, wave))
+        np.testing.assert_allclose(got[0], n * np.cos(n * theta), atol=1e-11)
 
 
 def test_nyquist_mode_of_the_derivative_is_zero():
     field = random_field(48) + tf.constant((-1.0) ** np.arange(48))
     for basis in bases(48):
-        coefficients = as_complex(basis.derivative(field))
+        coefficients = as_complex(derivative_of_square(basis, field))
         assert np.all(coefficients[:, -1] == 0)
         assert np.all(np.abs(coefficients[:, 1:-1]) > 0)
 
 
-def test_spread_multiplies_every_mode(points):
+def test_times_multiplies_every_mode(points):
     field = random_field(points)
     symbol = tf.constant(np.random.default_rng(1).normal(size=(3, points // 2 + 1)))
     wanted = np.fft.irfft(symbol.numpy() * np.fft.rfft(field.numpy()), points)
     for basis in bases(points):
-        got = basis.inverse(basis.spread(symbol) * basis.forward(field))
+        got = basis.inverse(basis.times(symbol)(basis.forward(field)))
         np.testing.assert_allclose(got, wanted, atol=1e-13)
+
+
+def test_parts_are_the_field_and_multiply_as_coefficients_do(points):
+    field, basis = random_field(points), MatrixFourier(points)
+    even, odd = parts = basis.parts(field)
+    values = field.numpy()
+    np.testing.assert_allclose(2 * even[1], values[:, 1] + values[:, -1], atol=1e-14)
+    np.testing.assert_allclose(2 * odd[1], values[:, 1] - values[:, -1], atol=1e-14)
+    np.testing.assert_allclose(basis.from_parts(parts), field, atol=1e-14)
+    np.testing.assert_allclose(basis.from_parts(basis.square(parts)), values**2, atol=1e-13)
+    symbol = tf.constant(np.random.default_rng(1).normal(size=(1, points // 2 + 1)))
+    got = basis.times_on_parts(symbol, tf.float64)(parts)
+    wanted = basis.inverse(basis.times(symbol)(basis.forward(field)))
+    np.testing.assert_allclose(basis.from_parts(got), wanted, atol=1e-13)
+    got = basis.times_on_parts(symbol, tf.float64, derivative=True)(basis.square(parts))
+    wanted = basis.inverse(basis.times(symbol)(derivative_of_square(basis, field)))
+    np.testing.assert_allclose(basis.from_parts(got), wanted, atol=1e-11)
 
 
 def test_bases_have_the_same_gradient(points):
@@ -107,7 +130,7 @@ def test_bases_have_the_same_gradient(points):
     for basis in bases(points):
         with tf.GradientTape() as tape:
             tape.watch([field, symbol])
-            out = basis.inverse(basis.spread(symbol) * basis.derivative(field * field))
+            out = basis.inverse(basis.times(symbol)(derivative_of_square(basis, field)))
             loss = tf.reduce_sum(weight * out)
         slopes.append(tape.gradient(loss, [field, symbol]))
     for matrix, fft in zip(*slopes, strict=True):
@@ -120,7 +143,7 @@ def test_bases_have_the_same_gradient(points):
 def test_bases_keep_the_dtype(dtype):
     for basis in bases(48):
         field = random_field(48, dtype)
-        assert basis.inverse(basis.derivative(field)).dtype == dtype
+        assert basis.inverse(derivative_of_square(basis, field)).dtype == dtype
 
 
 def test_choice_of_basis():

@@ -33,79 +33,128 @@ def phi2(z: tf.Tensor) -> tf.Tensor:
 
 
 class Fourier(abc.ABC):
-    """Real fields on N equidistant points of one period, and their Fourier coefficients.
+    """Fourier coefficients of real fields on N equidistant points of one period, N even.
 
-    ``forward`` and ``inverse`` go between [..., N] and the coefficients; ``derivative`` gives the
-    coefficients of ∂f/∂θ, where θ runs from 0 to 2π over the period; the Nyquist mode of the
-    derivative is zero. ``spread`` lays one real number per wavenumber out like the coefficients.
+    Fields are [batch, N]. How coefficients are laid out is the subclass's own business; they are a
+    tensor or a tuple of tensors. ``derivative_of_square`` gives the coefficients of ∂(u²)/∂θ, where
+    θ runs from 0 to 2π over the period; the Nyquist mode of the derivative is zero. ``times``
+    multiplies coefficients by real numbers [batch, wavenumber].
     """
 
     def __init__(self, points: int):
         self.points = points
         self.wavenumbers = np.arange(points // 2 + 1, dtype=np.float64)
         self.derivative_wavenumbers = self.wavenumbers.copy()
-        if points % 2 == 0:
-            self.derivative_wavenumbers[-1] = 0.0
+        self.derivative_wavenumbers[-1] = 0.0
 
     @abc.abstractmethod
-    def forward(self, field: tf.Tensor) -> tf.Tensor: ...
+    def forward(self, field: tf.Tensor): ...
 
     @abc.abstractmethod
-    def derivative(self, field: tf.Tensor) -> tf.Tensor: ...
+    def inverse(self, u_hat) -> tf.Tensor: ...
 
     @abc.abstractmethod
-    def inverse(self, u_hat: tf.Tensor) -> tf.Tensor: ...
+    def derivative_of_square(self, u_hat): ...
 
     @abc.abstractmethod
-    def spread(self, symbol: tf.Tensor) -> tf.Tensor: ...
+    def times(self, symbol: tf.Tensor): ...
 
 
 class FFTFourier(Fourier):
-    """Complex coefficients by tf.signal.rfft; the choice for large grids."""
+    """Complex coefficients by tf.signal.rfft, [batch, wavenumber]; the choice for large grids."""
 
     def forward(self, field):
         return tf.signal.rfft(field)
 
-    def derivative(self, field):
-        u_hat = tf.signal.rfft(field)
-        return u_hat * tf.constant(1j * self.derivative_wavenumbers, u_hat.dtype)
-
     def inverse(self, u_hat):
         return tf.signal.irfft(u_hat, [self.points])
 
-    def spread(self, symbol):
-        return tf.cast(symbol, tf.complex64 if symbol.dtype == tf.float32 else tf.complex128)
+    def derivative_of_square(self, u_hat):
+        squared = tf.signal.rfft(tf.square(self.inverse(u_hat)))
+        return squared * tf.constant(1j * self.derivative_wavenumbers, squared.dtype)
+
+    def times(self, symbol):
+        factors = tf.cast(symbol, tf.complex64 if symbol.dtype == tf.float32 else tf.complex128)
+        return lambda u_hat: factors * u_hat
 
 
 class MatrixFourier(Fourier):
-    """Real coefficients (real parts, then imaginary parts) by dense matrices; for small grids.
+    """Real and imaginary parts by dense matrices, each [wavenumber, batch]; for small grids.
 
-    All is real, so it runs on any device, in any float type, and differentiates as plain matmuls.
+    The real parts belong to the even part of a field (about its first point), the imaginary ones to
+    its odd part, and each part is known from half the grid, [N/2 + 1, batch]: the matrices have a
+    quarter of the size, and u² is taken part by part. All is real, so it runs on any device, in any
+    float type, and differentiates as plain matmuls.
     """
 
     def __init__(self, points):
         super().__init__(points)
-        identity = np.eye(points)
-        u_hat = np.fft.rfft(identity, axis=-1)
-        d_hat = 1j * self.derivative_wavenumbers * u_hat
-        self._forward = np.concatenate([u_hat.real, u_hat.imag], -1)
-        self._derivative = np.concatenate([d_hat.real, d_hat.imag], -1)
-        modes = np.eye(len(self.wavenumbers))
-        self._inverse = np.concatenate(
-            [np.fft.irfft(modes, points), np.fft.irfft(1j * modes, points)], 0
-        )
+        half = points // 2
+        j = np.arange(half + 1)
+        unfold = np.zeros((2, points, half + 1))  # half a part -> its values on the whole grid
+        unfold[:, j, j] = unfold[0, -j, j] = 1
+        unfold[1, -j[1:-1], j[1:-1]] = -1
+        unfold[1, [0, half], [0, half]] = 0
+        modes = np.eye(half + 1)
+        waves = np.stack([np.fft.irfft(factor * modes, points).T for factor in (1, 1j)])
+        u_hat = np.fft.rfft(np.eye(points), axis=0)
+        self._unfold, self._fold = unfold, np.linalg.pinv(unfold)
+        self._forward, self._inverse = np.stack([u_hat.real, u_hat.imag]), waves
+        self._half_forward = self._forward @ unfold
+        self._half_inverse = self._fold @ waves
+        # ∂/∂θ takes the odd part to real coefficients and the even part to imaginary ones
+        signed = np.array([-1, 1])[:, None, None] * self.derivative_wavenumbers[:, None]
+        self._half_derivative = signed * self._half_forward[::-1]
 
     def forward(self, field):
-        return field @ tf.constant(self._forward, field.dtype)
-
-    def derivative(self, field):
-        return field @ tf.constant(self._derivative, field.dtype)
+        matrices = tf.constant(self._forward, field.dtype)
+        return tuple(tf.matmul(matrices[p], field, transpose_b=True) for p in range(2))
 
     def inverse(self, u_hat):
-        return u_hat @ tf.constant(self._inverse, u_hat.dtype)
+        return _from_parts(self._inverse, u_hat)
 
-    def spread(self, symbol):
-        return tf.concat([symbol, symbol], -1)
+    def derivative_of_square(self, u_hat):
+        even, odd = _each(self._half_inverse, u_hat)
+        return _each(self._half_derivative, self.square((even, odd))[::-1])
+
+    def times(self, symbol):
+        factors = tf.transpose(symbol)
+        return lambda u_hat: (factors * u_hat[0], factors * u_hat[1])
+
+    # Where all samples share the symbols, the field's even and odd part are a better state than
+    # coefficients: one product in place of a transform, a multiplication and a transform back.
+
+    def parts(self, field: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The even and the odd part of a field, on half the grid."""
+        fold = tf.constant(self._fold, field.dtype)
+        return tuple(tf.matmul(fold[p], field, transpose_b=True) for p in range(2))
+
+    def from_parts(self, parts) -> tf.Tensor:
+        """The inverse of ``parts``."""
+        return _from_parts(self._unfold, parts)
+
+    @staticmethod
+    def square(parts):
+        """The parts of u²."""
+        even, odd = parts
+        return even * even + odd * odd, 2 * even * odd
+
+    def times_on_parts(self, symbol: tf.Tensor, dtype: tf.DType, derivative: bool = False):
+        """Multiplies a field or its derivative, given by parts, by a symbol [1, wavenumber]."""
+        first = self._half_derivative if derivative else self._half_forward
+        scaled = tf.transpose(symbol) * tf.constant(first, symbol.dtype)
+        matrices = tf.cast(tf.constant(self._half_inverse, symbol.dtype) @ scaled, dtype)
+        return lambda parts: _each(matrices, parts[::-1] if derivative else parts)
+
+
+def _each(matrices, parts):
+    matrices = tf.convert_to_tensor(matrices, parts[0].dtype)
+    return matrices[0] @ parts[0], matrices[1] @ parts[1]
+
+
+def _from_parts(matrices, parts):
+    matrices = tf.constant(np.concatenate(matrices, 1), parts[0].dtype)
+    return tf.matmul(tf.concat(parts, 0), matrices, transpose_a=True, transpose_b=True)
 
 
 def fourier(points: int) -> Fourier:

@@ -9,48 +9,53 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfunroll.ops.spectral import Fourier, phi1, phi2
+from tfunroll.ops.spectral import phi1, phi2
 
 ORDERS = {"etd1": 1, "etdrk2": 2}
+
+Operator = Callable  # u -> u; u is a tensor or a tuple of tensors
 
 
 def bind_substep(
     scheme: str,
-    basis: Fourier,
     linear: tf.Tensor,
-    nonlinear: Callable[[tf.Tensor], tf.Tensor],
+    scale: tf.Tensor,
     dt: float,
-    dtype: tf.DType,
-) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns the function û -> û one sub-step later.
+    on_state: Callable[[tf.Tensor], Operator],
+    on_nonlinear: Callable[[tf.Tensor], Operator],
+    nonlinear: Operator,
+) -> Operator:
+    """Returns the function u -> u one sub-step later.
 
-        ETD1:    a  = e^z û + dt φ1(z) N(û)
-        ETDRK2:  û' = a + dt φ2(z) (N(a) − N(û)),   z = dt L
+        ETD1:    a  = e^z u + dt φ1(z) N(u)
+        ETDRK2:  u' = a + dt φ2(z) (N(a) − N(u)),   z = dt L,  N = scale · nonlinear
 
     Args:
       scheme: "etd1" (first order) or "etdrk2" (second order).
-      basis: gives the layout of the coefficients.
-      linear: L by wavenumber, [batch, wavenumber], float64: coefficients are computed in float64
-        (φ2 in float32 would be off by 2e-3) and then cast.
-      nonlinear: û -> N(û), both in the basis's layout.
+      linear: L by wavenumber, [batch, wavenumber], float64: symbols are computed in float64 (φ2 in
+        float32 would be off by 2e-3).
+      scale: the constant in N, [batch, 1], float64; it costs nothing here.
       dt: sub-step.
-      dtype: real dtype of the states.
+      on_state, on_nonlinear: make the operator that multiplies a state, or what ``nonlinear``
+        gives, by a symbol.
+      nonlinear: u -> N(u) / scale.
     """
     z = dt * linear
-
-    def coefficient(values):
-        return basis.spread(tf.cast(values, dtype))
-
-    decay, weight1 = coefficient(tf.exp(z)), coefficient(dt * phi1(z))
+    decay, weight1 = on_state(tf.exp(z)), on_nonlinear(dt * scale * phi1(z))
 
     if scheme == "etd1":
-        return lambda u_hat: decay * u_hat + weight1 * nonlinear(u_hat)
+        return lambda u: _add(decay(u), weight1(nonlinear(u)))
 
-    weight2 = coefficient(dt * phi2(z))
+    weight2 = on_nonlinear(dt * scale * phi2(z))
 
-    def etdrk2(u_hat):
-        n = nonlinear(u_hat)
-        a = decay * u_hat + weight1 * n
-        return a + weight2 * (nonlinear(a) - n)
+    def etdrk2(u):
+        n = nonlinear(u)
+        a = _add(decay(u), weight1(n))
+        change = tf.nest.map_structure(tf.subtract, nonlinear(a), n)
+        return _add(a, weight2(change))
 
     return etdrk2
+
+
+def _add(u, v):
+    return tf.nest.map_structure(tf.add, u, v)

@@ -1,9 +1,11 @@
 """The Kuramoto-Sivashinsky equation on a periodic interval."""
 
+import functools
+
 import tensorflow as tf
 
 from tfunroll.core import InputError, Params, Solver, Step, check_choice, check_state
-from tfunroll.ops.spectral import fourier
+from tfunroll.ops.spectral import MatrixFourier, fourier
 from tfunroll.solvers.etd import ORDERS, bind_substep
 
 
@@ -55,21 +57,22 @@ class KuramotoSivashinsky(Solver):
         basis, dtype = self._basis, params["domain_size"].dtype
         size = tf.cast(params["domain_size"], tf.float64)[:, None]
         k = tf.constant(basis.wavenumbers) / size
-        minus_half_over_size = tf.cast(-0.5 / size, dtype)
+        equation = (k**2 - k**4, -0.5 / size, self.fraction * self.dt)  # N = −½ ∂x u²
 
-        def nonlinear(u_hat):  # −½ ∂x u²
-            u = basis.inverse(u_hat)
-            return basis.derivative(minus_half_over_size * u * u)
-
-        substep = bind_substep(
-            self.scheme, basis, k**2 - k**4, nonlinear, self.fraction * self.dt, dtype
-        )
+        if isinstance(basis, MatrixFourier) and size.shape[0] == 1:  # one domain size for all
+            enter, leave, nonlinear = basis.parts, basis.from_parts, basis.square
+            times = functools.partial(basis.times_on_parts, dtype=dtype)
+            operators = times, functools.partial(times, derivative=True)
+        else:
+            enter, leave, nonlinear = basis.forward, basis.inverse, basis.derivative_of_square
+            operators = [lambda symbol: basis.times(tf.cast(symbol, dtype))] * 2
+        substep = bind_substep(self.scheme, *equation, *operators, nonlinear)
 
         def step(state):
             check_state(state, (self.points,), 1)
-            u_hat = basis.forward(state[..., 0])
+            u = enter(state[..., 0])
             for _ in range(self.substeps):
-                u_hat = substep(u_hat)
-            return basis.inverse(u_hat)[..., None]
+                u = substep(u)
+            return leave(u)[..., None]
 
         return step
