@@ -38,8 +38,12 @@ def compare(
     dtype: str = "float32",
     batch: int = 1,
     threads: int = 1,
+    calls: int = 1,
 ) -> dict:
-    """Times two functions in turn (each must end with its result computed), in milliseconds."""
+    """Times two functions in turn (each must end with its result computed), in milliseconds.
+
+    Args: calls: how often each does its work when called once; times are per such piece of work.
+    """
     for function in (ours, peer):
         function()
         function()
@@ -49,7 +53,7 @@ def compare(
         for function in (ours, peer):
             began = time.perf_counter()
             function()
-            pair.append(1e3 * (time.perf_counter() - began))
+            pair.append(1e3 * (time.perf_counter() - began) / calls)
         times.append(pair)
     return {
         "benchmark": benchmark,

@@ -1,9 +1,12 @@
 """What all scripts share: flags made from RunConfig, a grouped --help, one-line errors."""
 
+import hashlib
 import os
+import pathlib
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from importlib.metadata import version
 
 from absl import app, flags, logging
 
@@ -50,9 +53,39 @@ def config_from_flags():
     return RunConfig(**values)
 
 
+def keep_compiled_programs() -> None:
+    """Lets XLA keep what it compiles in the user's cache folder, for later runs and processes.
+
+    Call it before TensorFlow is imported. The folder is named after TensorFlow's version and the
+    processor's abilities, for programs run on no other; it may be deleted at any time. Nothing
+    happens where TF_XLA_FLAGS names a folder already.
+    """
+    flags_so_far = os.environ.get("TF_XLA_FLAGS", "")
+    if "tf_xla_persistent_cache_directory" in flags_so_far:
+        return
+    root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    key = hashlib.sha256(f"{version('tensorflow')} {_processor()}".encode()).hexdigest()[:16]
+    folder = root / "tfunroll" / "xla" / key
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # compiled anew each time, then
+    flag = f"--tf_xla_persistent_cache_directory={folder}"
+    os.environ["TF_XLA_FLAGS"] = f"{flags_so_far} {flag}".strip()
+
+
+def _processor() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
+
+
 def main(run: Callable[[], None]) -> None:
     """Parses the flags, runs, and ends: a user's mistake is one line and exit status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    keep_compiled_programs()
     if any(a in ("--help", "-help", "-h", "--h") for a in sys.argv[1:]):
         print(_help(sys.modules["__main__"].__doc__ or ""))
         sys.exit(0)

@@ -84,6 +84,9 @@ class RunConfig:
     decay_every: int = _flag(2000, "training", "updates per learning-rate decay; 0 for none")
     plateau: int = _flag(0, "training", "halve the rate after this many validations without gain")
     loss: str = _flag("supervised", "training", "supervised, or physics (residual, no reference)")
+    rematerialise: bool = _flag(
+        False, "training", "recompute each step in the backward pass: less memory, more time"
+    )
     noise: float = _flag(0.0, "training", "input noise, as a fraction of the data's rms")
     seeds: tuple[int, ...] = _flag((0, 1, 2, 3), "training", "comma list, one network each")
     precision: str = _flag("float32", "training", "float32 or float64")

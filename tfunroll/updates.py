@@ -198,7 +198,10 @@ class Updates:
             if self.config.loss == "physics":
                 level_loss = losses.physics_residual(self.system.reference(), params)
             step = self.stepper.bind(params)
-            loss, _ = unroll(step, start, targets, level_loss, unrolling, probes=probes)
+            loss, _ = unroll(
+                *(step, start, targets, level_loss, unrolling, probes),
+                rematerialise=self.config.rematerialise,
+            )
         *gradients, by_probe = tape.gradient(loss, [*weights, probes])
         axes = list(range(1, by_probe.shape.rank))
         return loss, gradients, tf.sqrt(tf.reduce_sum(tf.square(by_probe), axes))
