@@ -11,7 +11,6 @@ import hashlib
 import multiprocessing
 import os
 import pathlib
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from typing import ClassVar
@@ -21,6 +20,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfunroll.core import InputError
+from tfunroll.files import replacing
 
 Arrays = dict[str, np.ndarray]  # "state", "start_time", "params/NAME", "diagnostics/NAME"
 
@@ -64,21 +64,9 @@ class Group(abc.ABC):
         with contextlib.suppress(*_BROKEN), np.load(path) as arrays:
             return dict(arrays)
         arrays = self.generate()
-        write_atomically(path, arrays)
+        with replacing(path) as new:
+            np.savez(new, **arrays)
         return arrays
-
-
-def write_atomically(path: pathlib.Path, arrays: Arrays) -> None:
-    """Writes an .npz file that is either whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def generate_missing(

@@ -1,6 +1,5 @@
 """The table of results: its columns, summaries with paired tests, and the printed table."""
 
-import os
 import pathlib
 from collections.abc import Mapping
 
@@ -8,6 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from tabulate import tabulate
+
+from tfunroll.files import replacing
 
 MODEL = ("system", "dataset", "mode", "correction", "net", "num_weights", "modality", "steps")
 CASE = ("test_set", "trajectory", "start_frame", "physics")
@@ -23,14 +24,9 @@ MATCH = tuple(key for key in GROUP if key not in ("modality", "steps"))
 
 
 def write_csv(table: pd.DataFrame, path) -> None:
-    """Writes a table whole or not at all: to a file beside it first, then renamed."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        table.to_csv(temporary, index=False, float_format="%.9g")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Writes a table, whole or not at all."""
+    with replacing(pathlib.Path(path)) as new:
+        table.to_csv(new, index=False, float_format="%.9g")
 
 
 def read_csv(path) -> pd.DataFrame:
