@@ -5,13 +5,14 @@ import pathlib
 
 from tabulate import tabulate
 from tfunroll.datasets.base import TrajectoryBuilder, energy
+from tfunroll.datasets.publishing import publish
 
 from tfunroll import systems
 from tfunroll.core import check_choice
 
 NAMES = ("kuramoto_sivashinsky",)
 
-__all__ = ["NAMES", "TrajectoryBuilder", "build", "builder_class", "describe", "energy"]
+__all__ = ["NAMES", "TrajectoryBuilder", "build", "builder_class", "describe", "energy", "publish"]
 
 
 def builder_class(name: str) -> type[TrajectoryBuilder]:
@@ -31,6 +32,7 @@ def build(
     config: str = "tiny",
     data_dir: str | pathlib.Path | None = None,
     workers: int | None = None,
+    data_url: str | None = None,
 ) -> TrajectoryBuilder:
     """Prepares a dataset on disk, with a progress bar; at once if it is there already.
 
@@ -42,12 +44,14 @@ def build(
       config: a config of the dataset, such as "tiny".
       data_dir: folder of all datasets; TFDS's default ($TFDS_DATA_DIR, ~/tensorflow_datasets).
       workers: processes that generate side by side; None or 0: one per core.
+      data_url: for the config "hosted", the address of an archive; see ``hosting.Archive.at``.
     Returns:
       the builder, ready for ``as_dataset``.
     Raises:
-      InputError: unknown name or config, unwritable folder, missing or broken published arrays.
+      InputError: unknown name or config, unwritable folder, missing or broken published arrays,
+        an archive that cannot be downloaded or is not the right one.
     """
-    return builder_class(name).prepare(config, data_dir, workers)
+    return builder_class(name).prepare(config, data_dir, workers, data_url)
 
 
 def describe(builder: TrajectoryBuilder) -> str:

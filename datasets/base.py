@@ -7,6 +7,7 @@ import inspect
 import io
 import os
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
@@ -17,10 +18,13 @@ import tensorflow_datasets as tfds
 from etils import epath
 from google.protobuf import json_format
 from tfunroll.datasets.generation import Arrays, Group, generate_missing
+from tfunroll.datasets.hosting import SUMS, Archive
 
 from tfunroll import systems
 from tfunroll.core import InputError, check_choice
 from tfunroll.systems import System
+
+HOSTED = "hosted"
 
 
 # eq=False and not frozen as its base class, which dataclasses demand: do not change one.
@@ -31,10 +35,13 @@ class TrajectoryConfig(tfds.core.BuilderConfig):
     Attributes:
       parallel: generate in worker processes; not worth their start-up for what takes seconds.
       manual: reads files that the user put into TFDS's manual directory.
+      hosted: downloads an archive that scripts/publish_data.py made. Every dataset has one such
+        config, of this name; its fields of the subclass must have defaults.
     """
 
     parallel: bool = True
     manual: bool = False
+    hosted: bool = False
 
 
 class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
@@ -59,8 +66,13 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
         super().__init_subclass__(**kwargs)
         # TFDS guesses this folder from the package's name, wrongly in an editable install
         cls.pkg_dir_path = epath.Path(inspect.getfile(cls)).parent
+        text = "A published archive of one of the other configs, downloaded."
+        hosted = type(cls.BUILDER_CONFIGS[0])(name=HOSTED, description=text, hosted=True)
+        cls.BUILDER_CONFIGS = [*cls.BUILDER_CONFIGS, hosted]
 
-    workers: int | None = None  # set by ``prepare``; tfds.load has no way to give it
+    # set by ``prepare``; tfds.load has no way to give them
+    workers: int | None = None
+    archive: Archive | None = None
 
     @abc.abstractmethod
     def groups(self, manual_dir: pathlib.Path | None) -> Sequence[Group]:
@@ -74,12 +86,25 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
 
     @classmethod
     def prepare(
-        cls, config: str, data_dir: str | pathlib.Path | None, workers: int | None
+        cls,
+        config: str,
+        data_dir: str | pathlib.Path | None,
+        workers: int | None,
+        data_url: str | None = None,
     ) -> "TrajectoryBuilder":
         """The builder of ``config``, built on disk. See ``tfunroll.datasets.build``."""
         builder = cls.of(config, data_dir)
+        if data_url:
+            check_choice("data_url needs dataset_config: dataset_config", config, [HOSTED])
+            builder.archive = Archive.at(data_url)
         if builder.data_path.exists():
+            builder._check_archive()
             return builder
+        if config == HOSTED and not data_url:
+            raise InputError(
+                f"dataset_config={HOSTED} needs data_url, the address of an archive that "
+                "scripts/publish_data.py made: scripts/generate_data.py --data_url=URL"
+            )
         _check_writable(pathlib.Path(builder.data_dir_root))
         builder.workers = workers
         download = tfds.download.DownloadConfig(try_download_gcs=False)
@@ -113,6 +138,13 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
             return read
 
     @property
+    def content(self) -> str:
+        """The config whose examples these are: for ``hosted`` that of the archive."""
+        if not self.builder_config.hosted:
+            return self.builder_config.name
+        return self.info.metadata["archive_config"]
+
+    @property
     def cache_dir(self) -> pathlib.Path:
         """Where finished groups are kept; may be deleted at any time."""
         root = pathlib.Path(self.data_dir_root)
@@ -121,6 +153,8 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
     # ------------------------------------------------------------------ what TFDS asks for
 
     def _info(self) -> tfds.core.DatasetInfo:
+        if self.builder_config.hosted:  # all else comes with the archive
+            return self.dataset_info_from_configs(disable_shuffling=True)
         system = systems.get(self.SYSTEM)
         shape = (None, *system.domain.shape, len(system.channels))
         features = {
@@ -152,6 +186,30 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
             "parameter_values": {split: list(v) for split, v in system.splits.items()},
             **self.solver_metadata(),
         }
+
+    def _download_and_prepare(self, dl_manager, download_config) -> None:
+        if not self.builder_config.hosted:
+            return super()._download_and_prepare(dl_manager, download_config)
+        download_dir, folder = self.cache_dir / "download", pathlib.Path(self.data_dir)
+        try:
+            self.archive.fetch(download_dir, folder)
+        finally:  # what was downloaded is either unpacked or of no use
+            shutil.rmtree(download_dir, ignore_errors=True)
+        config = self.archive.check(folder, self.name, str(self.version))
+        (folder / SUMS).unlink(missing_ok=True)  # TFDS writes two of the files anew
+        self.info.read_from_directory(folder)
+        self.info.metadata.load_metadata_if_needed()
+        self.info.metadata.update(archive_config=config, archive_sha256=self.archive.sha256)
+
+    def _check_archive(self) -> None:
+        """InputError if another archive than the one that is asked for stands here."""
+        present = self.archive and self.info.metadata["archive_sha256"]
+        if self.archive and present != self.archive.sha256:
+            raise InputError(
+                f"data_url={self.archive.url} has the SHA-256 {self.archive.sha256}, but "
+                f"{self.data_path} holds the archive {present}: delete that folder, or choose "
+                "another data_dir"
+            )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         manual_dir = None

@@ -1,6 +1,7 @@
 """Builds a dataset: trajectories of a system by its reference solver, on all cores, resumable.
 
 python scripts/generate_data.py --system=ks --dataset_config=study
+python scripts/generate_data.py --system=ks --dataset_config=hosted --data_url=https://host/x.tar.gz
 """
 
 from absl import flags
@@ -8,7 +9,8 @@ from absl import flags
 from tfunroll import cli
 
 cli.define("dataset", "system", "ks", "physical system: ks")
-cli.define("dataset", "dataset_config", "tiny", "tiny, study, fine or published")
+cli.define("dataset", "dataset_config", "tiny", "tiny, study, fine, published or hosted")
+cli.define("dataset", "data_url", "", "hosted: archive of publish_data.py, URL[#sha256=HEX]")
 cli.define("dataset", "data_dir", "", "folder to build in; TFDS's default folder if empty")
 cli.define("dataset", "workers", 0, "processes side by side; one per core if 0")
 
@@ -18,7 +20,11 @@ def main() -> None:
 
     given = flags.FLAGS
     builder = datasets.build(
-        given.system, given.dataset_config, given.data_dir or None, given.workers
+        given.system,
+        given.dataset_config,
+        given.data_dir or None,
+        given.workers,
+        given.data_url or None,
     )
     print(datasets.describe(builder))
 

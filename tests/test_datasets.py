@@ -173,7 +173,9 @@ def test_truncate_keeps_resolved_modes():
 def test_unknown_names(tmp_path):
     with pytest.raises(InputError, match=r"dataset='wave'.*kuramoto_sivashinsky"):
         datasets.build("wave", "tiny", tmp_path)
-    with pytest.raises(InputError, match=r"dataset_config='huge'.*fine, published, study, tiny"):
+    with pytest.raises(
+        InputError, match=r"dataset_config='huge'.*fine, hosted, published, study, tiny"
+    ):
         datasets.build("ks", "huge", tmp_path)
     with pytest.raises(InputError, match="workers=-1"):
         datasets.build("ks", "study", tmp_path, workers=-1)
