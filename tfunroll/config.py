@@ -51,7 +51,7 @@ class RunConfig:
     """Settings of one run: a system, a network, modalities × seeds, and their evaluation."""
 
     system: str = _flag("ks", "task", "physical system: ks")
-    dataset_config: str = _flag("tiny", "task", "dataset: tiny, study, fine or published")
+    dataset_config: str = _flag("tiny", "task", "dataset: tiny, study, fine, published or hosted")
     data: str = _flag("", "task", "own data: path of its description file (see README)")
     data_dir: str = _flag("", "task", "where datasets live; TFDS's default folder if empty")
     mode: str = _flag("correction", "task", "correction (network beside a solver) or prediction")
