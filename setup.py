@@ -11,6 +11,7 @@ PACKAGES = {
     "tfunroll.ops": "tfunroll/ops",
     "tfunroll.solvers": "tfunroll/solvers",
     "tfunroll.nets": "tfunroll/nets",
+    "tfunroll.metrics": "tfunroll/metrics",
     "tfunroll.systems": "tfunroll/systems",
     "tfunroll.datasets": "datasets",
     "tfunroll.datasets.kuramoto_sivashinsky": "datasets/kuramoto_sivashinsky",

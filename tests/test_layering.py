@@ -16,7 +16,7 @@ LAYERS = [
     {
         *("config", "datasets", "data", "own_data", "windows", "models", "lyapunov"),
         *("training", "updates", "training_state", "checkpoints", "workers", "environment"),
-        *("evaluation", "results", "plots", "summaries"),
+        *("cases", "evaluation", "results", "plots", "summaries"),
     },
     {"runs", "study", "jobs", "run_folder"},
     {"cli"},

@@ -8,6 +8,7 @@ import pandas as pd
 import tensorflow as tf
 
 from tfunroll import metrics
+from tfunroll.cases import all_cases, start_frames
 from tfunroll.core import InputError, Stepper, check_choice
 from tfunroll.flops import flops_per_frame, largest_substeps
 from tfunroll.results import COLUMNS
@@ -70,17 +71,18 @@ class Evaluation:
 def check_fit(system: System, dataset, settings: Settings) -> None:
     """InputError if this dataset cannot be evaluated with these settings.
 
-    That is: horizons longer than the trajectories, a missing test set, or the physics residual of
-    data that do not live on the reference solver's grid.
+    That is: horizons longer than the trajectories, a missing test set, metrics of flows for
+    another system, or the physics residual of data off the reference solver's grid.
     """
     if "physics_residual" in settings.metrics and dataset.config not in system.on_reference_grid:
         raise InputError(
             f"metrics=physics_residual is not defined for dataset_config={dataset.config}; "
             f"allowed with: {', '.join(system.on_reference_grid) or 'none'}"
         )
+    metrics.check_defined(settings.metrics, system.flow)
     for name in settings.test_sets:
         check_choice("test_sets", name, dataset.splits)
-        _start_frames(dataset.splits[name].states.shape[1], settings)
+        start_frames(dataset.splits[name].states.shape[1], settings)
 
 
 class Evaluator:
@@ -99,7 +101,7 @@ class Evaluator:
         check_fit(system, dataset, settings)
         self.stepper, self.system, self.settings = stepper, system, settings
         self.traces = 0
-        self.cases, states, params = _cases(dataset, settings)
+        self.cases, states, params = all_cases(dataset, settings)
         self._initial = tf.constant(states[:, 0], settings.dtype)
         self._references = states[:, 1:]
         self._params = {name: tf.constant(p, settings.dtype) for name, p in params.items()}
@@ -116,18 +118,20 @@ class Evaluator:
             The counts of weights are taken from ``stepper.net`` unless ``labels`` has them.
         """
         predictions, stepped = self._roll(self._initial, self._params)
-        u, r = predictions.numpy(), self._references
-        stepped = None if stepped is None else stepped.numpy()
+        predictions, references = predictions.numpy(), self._references
+        measured, grid = self.system.measured, self.system.flow
+        u, r = predictions[..., measured], references[..., measured]
+        stepped = None if stepped is None else stepped.numpy()[..., measured]
         labels = {"system": self.system.name, "num_weights": _num_weights(self.stepper), **labels}
         parts = [
-            self._rows(name, *metrics.compute(name, u, r, self.settings.horizon, stepped))
+            self._rows(name, *metrics.compute(name, u, r, self.settings.horizon, stepped, grid))
             for name in self.settings.metrics
         ]
         results = pd.concat(parts, ignore_index=True).assign(**labels)
         missing = [name for name in COLUMNS if name not in results]
         if missing:
             raise ValueError(f"labels lack {missing}")
-        return Evaluation(results[list(COLUMNS)], self._samples(u, r))
+        return Evaluation(results[list(COLUMNS)], self._samples(predictions, references))
 
     def _rollout(self, initial, params):
         self.traces += 1  # runs while tracing only
@@ -160,14 +164,14 @@ class Evaluator:
         start = self.cases["start_frame"]
         first = self.cases[start == start.groupby(self.cases["test_set"]).transform("min")]
         chosen = first.groupby(["test_set", "physics"], sort=False).head(SAMPLE_TRAJECTORIES)
-        i = chosen.index.to_numpy()
+        i, measured = chosen.index.to_numpy(), self.system.measured
         texts = ("test_set", "physics", "trajectory")
         return {
             "reference": r[i],
             "prediction": u[i],
             **{name: chosen[name].to_numpy().astype(str) for name in texts},
             "start_frame": chosen["start_frame"].to_numpy(),
-            "stability": metrics.stability_label(u[i], r[i]),
+            "stability": metrics.stability_label(u[i][..., measured], r[i][..., measured]),
         }
 
 
@@ -234,60 +238,6 @@ def _equal_cost(system, dataset, settings, corrected) -> int:
         return 0  # what is not in the graph cannot be counted
     budget = flops_per_frame(corrected, params, state)
     return largest_substeps(system.refined, budget, params, state, cap)
-
-
-def _cases(dataset, settings) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray]]:
-    """Test cases: their columns, states [case, 1 + long_horizon, *space, channel], parameters."""
-    tables, states, params = [], [], []
-    for name in settings.test_sets:
-        data = dataset.splits[name]
-        starts = _start_frames(data.states.shape[1], settings)
-        count = len(data.states)
-        states += [data.states[:, s : s + 1 + settings.long_horizon] for s in starts]
-        params += [data.params] * len(starts)
-        physics = [
-            ";".join(f"{key}={values[i]:g}" for key, values in data.params.items())
-            for i in range(count)
-        ]
-        flags = data.diagnostics.get("chaotic") if data.diagnostics else None
-        for s in starts:
-            tables.append(
-                pd.DataFrame(
-                    {
-                        "dataset": f"{dataset.name}/{dataset.config}",
-                        "test_set": name,
-                        "trajectory": list(data.ids),
-                        "start_frame": s,
-                        "physics": physics,
-                        "chaotic": True if flags is None else _flag_at(flags, s),
-                    }
-                )
-            )
-    names = params[0]
-    return (
-        pd.concat(tables, ignore_index=True),
-        np.concatenate(states),
-        {name: np.concatenate([p[name] for p in params]) for name in names},
-    )
-
-
-def _start_frames(frames: int, settings: Settings) -> np.ndarray:
-    last = frames - 1 - settings.long_horizon
-    if last < 0:
-        raise InputError(
-            f"long_horizon={settings.long_horizon} is longer than the test trajectories of "
-            f"{frames} frames allow; at most {frames - 1}"
-        )
-    if settings.starts > last + 1:
-        raise InputError(
-            f"starts={settings.starts} with long_horizon={settings.long_horizon}: test "
-            f"trajectories of {frames} frames have at most {last + 1} start frames"
-        )
-    return np.linspace(0, last, settings.starts).round().astype(int)
-
-
-def _flag_at(flags: np.ndarray, frame: int) -> np.ndarray:
-    return flags[:, min(frame // 100, flags.shape[1] - 1)].astype(bool)
 
 
 def _compilable(stepper) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfunroll.core import Domain, InputError, Solver, Stepper, check_choice
 from tfunroll.features import Features
+from tfunroll.metrics import StaggeredGrid
 from tfunroll.steppers import Net, Prediction
 
 MODES = ("correction", "prediction")
@@ -54,6 +55,8 @@ class System:
       correction_channels, prediction_channels: leading state channels the network changes.
       metrics: default metrics. horizon, long_horizon: default frames of evaluation.
       lyapunov_time: 1/λ1 in frames, roughly; None if not chaotic.
+      flow: staggered grid of a two-dimensional flow, whose leading channels are the velocity
+        (u, v): metrics then compare these two alone. None for all else: all channels count.
       on_reference_grid: configs whose data live on the reference solver's own grid, where a
         physics residual is defined.
     """
@@ -79,7 +82,13 @@ class System:
     horizon: int
     long_horizon: int
     lyapunov_time: float | None = None
+    flow: StaggeredGrid | None = None
     on_reference_grid: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> slice:
+        """The channels that metrics compare."""
+        return slice(None) if self.flow is None else slice(2)
 
     def features(self, mode: str) -> Features:
         """What the network sees in ``mode``."""
