@@ -12,6 +12,7 @@ PACKAGES = {
     "tfunroll.solvers": "tfunroll/solvers",
     "tfunroll.nets": "tfunroll/nets",
     "tfunroll.metrics": "tfunroll/metrics",
+    "tfunroll.plots": "tfunroll/plots",
     "tfunroll.systems": "tfunroll/systems",
     "tfunroll.datasets": "datasets",
     "tfunroll.datasets.kuramoto_sivashinsky": "datasets/kuramoto_sivashinsky",
