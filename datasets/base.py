@@ -1,23 +1,19 @@
 """TrajectoryBuilder: what the TFDS builders of all systems share. One example = one trajectory."""
 
 import abc
-import contextlib
 import dataclasses
 import inspect
-import io
-import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
-from google.protobuf import json_format
+from tfunroll.datasets import beam
 from tfunroll.datasets.generation import Arrays, Group, generate_missing
+from tfunroll.datasets.guards import broken_is_input_error, check_writable, quiet_tfds
 from tfunroll.datasets.hosting import SUMS, Archive
 
 from tfunroll import systems
@@ -73,6 +69,7 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
     # set by ``prepare``; tfds.load has no way to give them
     workers: int | None = None
     archive: Archive | None = None
+    beam: "beam.PipelineOptions | None" = None
 
     @abc.abstractmethod
     def groups(self, manual_dir: pathlib.Path | None) -> Sequence[Group]:
@@ -91,12 +88,15 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
         data_dir: str | pathlib.Path | None,
         workers: int | None,
         data_url: str | None = None,
+        beam_options: str | None = None,
     ) -> "TrajectoryBuilder":
         """The builder of ``config``, built on disk. See ``tfunroll.datasets.build``."""
         builder = cls.of(config, data_dir)
         if data_url:
             check_choice("data_url needs dataset_config: dataset_config", config, [HOSTED])
             builder.archive = Archive.at(data_url)
+        if beam_options is not None:
+            builder.beam = beam.options(beam_options)
         if builder.data_path.exists():
             builder._check_archive()
             return builder
@@ -105,10 +105,10 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
                 f"dataset_config={HOSTED} needs data_url, the address of an archive that "
                 "scripts/publish_data.py made: scripts/generate_data.py --data_url=URL"
             )
-        _check_writable(pathlib.Path(builder.data_dir_root))
+        check_writable(pathlib.Path(builder.data_dir_root))
         builder.workers = workers
-        download = tfds.download.DownloadConfig(try_download_gcs=False)
-        with _quiet_tfds():
+        download = tfds.download.DownloadConfig(try_download_gcs=False, beam_options=builder.beam)
+        with quiet_tfds():
             builder.download_and_prepare(download_config=download)
         return builder
 
@@ -122,7 +122,7 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
         root = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
         if root.exists() and not root.is_dir():
             raise InputError(f"data_dir={str(root)!r} is a file; it must be a folder")
-        with _broken_is_input_error(root / cls.name / config / str(cls.VERSION)):
+        with broken_is_input_error(root / cls.name / config / str(cls.VERSION)):
             return cls(config=config, data_dir=str(root))
 
     def examples(self, split: str) -> list[dict]:
@@ -130,7 +130,7 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
 
         Raises: InputError: if files are missing, truncated or broken; it names the folder.
         """
-        with _broken_is_input_error(self.data_path):
+        with broken_is_input_error(self.data_path):
             read = list(tfds.as_numpy(self.as_dataset(split=split)))
             promised = self.info.splits[split].num_examples
             if len(read) != promised:
@@ -219,57 +219,27 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
             except AssertionError as error:  # missing or empty folder
                 raise InputError(" ".join(str(error).split())) from None
         groups = self.groups(manual_dir)
+        splits = {
+            split: [group for group in groups if group.split == split]
+            for split in systems.get(self.SYSTEM).splits
+        }
+        if self.beam:  # Beam fills the cache, with its own workers
+            return {s: beam.examples(g, self.cache_dir, group_examples) for s, g in splits.items()}
         workers = self.workers if self.builder_config.parallel else 1
         title = f"{self.name}/{self.builder_config.name}"
         generate_missing(groups, self.cache_dir, workers, title)
-        return {
-            split: self._generate_examples([group for group in groups if group.split == split])
-            for split in systems.get(self.SYSTEM).splits
-        }
+        return {split: self._generate_examples(groups) for split, groups in splits.items()}
 
     def _generate_examples(self, groups: Sequence[Group]) -> Iterator[tuple[int, dict]]:
-        key = 0
-        for group in groups:
-            arrays = group.load(self.cache_dir)
-            for i in range(len(arrays["state"])):
-                yield key, _example(arrays, i, f"{group.split}/{group.label}/{i}")
-                key += 1
+        made = (example for group in groups for example in group_examples(group, self.cache_dir))
+        yield from enumerate(made)
 
 
-def _check_writable(root: pathlib.Path) -> None:
-    """Makes the folder; InputError if nothing can be written there."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=root).close()
-    except OSError as error:
-        raise InputError(f"data_dir={str(root)!r} cannot be written: {error.strerror}") from None
-
-
-# What TFDS and TensorFlow raise for files that are missing, truncated or not theirs
-_BROKEN = (tf.errors.OpError, OSError, ValueError, KeyError, AssertionError, json_format.Error)
-
-
-@contextlib.contextmanager
-def _broken_is_input_error(folder: os.PathLike) -> Iterator[None]:
-    try:
-        yield
-    except _BROKEN as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"dataset in {folder} is incomplete or broken: delete that folder, and it is built "
-            f"anew ({type(error).__name__}: {reason})"
-        ) from None
-
-
-@contextlib.contextmanager
-def _quiet_tfds() -> Iterator[None]:
-    """Hides TFDS's bars and its announcement of a download of unknown size; ours says it all."""
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        tfds.enable_progress_bar()
+def group_examples(group: Group, cache_dir: pathlib.Path) -> Iterator[dict]:
+    """The examples of a group, from the cache or made now."""
+    arrays = group.load(cache_dir)
+    for i in range(len(arrays["state"])):
+        yield _example(arrays, i, f"{group.split}/{group.label}/{i}")
 
 
 def _example(arrays: Arrays, i: int, trajectory_id: str) -> dict:

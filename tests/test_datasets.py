@@ -181,6 +181,13 @@ def test_unknown_names(tmp_path):
         datasets.build("ks", "study", tmp_path, workers=-1)
 
 
+def test_beam_is_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)  # any import of it fails
+    monkeypatch.delitem(sys.modules, "apache_beam.options", raising=False)
+    with pytest.raises(InputError, match=r"pip install 'tfunroll\[beam\]'"):
+        datasets.build("ks", "tiny", tmp_path, beam_options="")
+
+
 def test_unwritable_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="data_dir"):
