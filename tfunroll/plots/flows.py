@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from tfunroll.metrics import StaggeredGrid, errors, flows
 from tfunroll.plots.style import TITLES, Drawn, short, styles_of
@@ -18,7 +19,7 @@ from tfunroll.systems.base import System
 
 MAP = colormaps["RdBu_r"].with_extremes(bad="0.7")  # red and blue: told apart by colour-blind eyes
 PANELS = 6  # frames of the panels
-ANIMATED = 50  # frames of the animation, at most
+ANIMATED = 40  # frames of the animation, at most
 FRAMES_PER_SECOND = 10
 VORTICITY = "vorticity ω [1/time unit]"
 CLIP = 99.5  # percentile of |ω| of the reference at which the colours end
@@ -103,6 +104,8 @@ def spectra(drawn: Drawn, system: System) -> Figure:
         low, high = lower.get_ylim()
         lower.set_ylim(max(low, 1 / RATIOS), min(high, RATIOS))
         lower.set(yscale="log", xlabel="wavenumber k [2π/L]", xticks=[1, 2, 4, 8, k[-1]])
+        lower.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        lower.yaxis.set_major_formatter("{x:g}")
         lower.set_xticklabels([1, 2, 4, 8, k[-1]])
         upper.set_title(f"{TITLES.get(test_set, test_set)}, {physics}", fontsize=9)
         for ax in (upper, lower):
@@ -156,7 +159,7 @@ def evolution(drawn: Drawn, system: System) -> Figure:
     for ax, label in zip(axes[:, 0], rows, strict=True):
         ax.set_ylabel(label)
         if label.startswith("en"):  # what is about to blow up leaves the picture
-            ax.set_ylim(0, min(ax.get_ylim()[1], tops[label]) or 1)
+            ax.set_ylim(top=min(ax.get_ylim()[1], tops[label]) or 1)
     figure.align_ylabels(axes[:, 0])
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=min(len(drawn) + 1, 5))
