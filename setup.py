@@ -14,6 +14,7 @@ PACKAGES = {
     "tfunroll.systems": "tfunroll/systems",
     "tfunroll.datasets": "datasets",
     "tfunroll.datasets.kuramoto_sivashinsky": "datasets/kuramoto_sivashinsky",
+    "tfunroll.datasets.kolmogorov_flow": "datasets/kolmogorov_flow",
 }
 
 setup(

@@ -8,7 +8,7 @@ import pandas as pd
 import tensorflow as tf
 
 from tfunroll import metrics
-from tfunroll.core import InputError, Stepper, check_choice
+from tfunroll.core import InputError, Solver, Stepper, check_choice
 from tfunroll.flops import flops_per_frame, largest_substeps
 from tfunroll.results import COLUMNS
 from tfunroll.systems.base import TEST_SPLITS, System
@@ -131,7 +131,11 @@ class Evaluator:
 
     def _rollout(self, initial, params):
         self.traces += 1  # runs while tracing only
-        frames = rollout(self.stepper.bind(params), initial, self.settings.long_horizon)
+        step, horizon = self.stepper.bind(params), self.settings.long_horizon
+        if isinstance(self.stepper, Solver):  # on a grid of its own, it stays there
+            frames = rollout(step, self.stepper.lift(initial), horizon, self.stepper.project)
+        else:
+            frames = rollout(step, initial, horizon)
         if "physics_residual" not in self.settings.metrics:
             return frames, None
         before = tf.concat([initial[:, None], frames[:, :-1]], axis=1)
@@ -227,7 +231,7 @@ def _equal_cost(system, dataset, settings, corrected) -> int:
     state = tf.constant(trajectories.states[:1, 0], settings.dtype)
     params = {n: tf.constant(p[:1], settings.dtype) for n, p in trajectories.params.items()}
     reference = system.reference()
-    cap = MAX_SUBSTEPS
+    cap = system.refined_limit or MAX_SUBSTEPS
     if dataset.config in system.on_reference_grid:
         cap = round(reference.frame_time / reference.dt)
     if not (_compilable(corrected) and _compilable(reference)):

@@ -47,13 +47,17 @@ class System:
       reference: () -> the solver that makes the data.
       coarse: (coarse, solver_fraction) -> the cheap solver that is corrected.
       coarse_kinds: allowed names of coarse solvers, the default first.
-      refined: substeps -> the reference scheme with that many sub-steps per frame, for baselines.
+      refined: substeps -> the reference scheme with that many sub-steps per frame, for baselines; on
+        a finer grid where sub-steps alone would not help.
       initial_state: (params, seed) -> states to start a spin-up from, float64.
       spin_up_frames: frames dropped before a trajectory is kept.
       corrections: kind -> (solver, net, features, solver_fraction) -> stepper, the default first.
       correction_channels, prediction_channels: leading state channels the network changes.
       metrics: default metrics. horizon, long_horizon: default frames of evaluation.
       lyapunov_time: 1/λ1 in frames, roughly; None if not chaotic.
+      refined_limit: sub-steps with which ``refined`` is the reference itself, or None.
+      loss_channels: leading state channels that the loss compares; None for all.
+      residual: predictions always give the change of the state.
       on_reference_grid: configs whose data live on the reference solver's own grid, where a
         physics residual is defined.
     """
@@ -79,6 +83,9 @@ class System:
     horizon: int
     long_horizon: int
     lyapunov_time: float | None = None
+    refined_limit: int | None = None
+    loss_channels: int | None = None
+    residual: bool = False
     on_reference_grid: tuple[str, ...] = ()
 
     def features(self, mode: str) -> Features:
@@ -105,7 +112,7 @@ class System:
         """The stepper that is trained: a prediction, or a correction of a coarse solver."""
         check_choice("mode", mode, MODES)
         if mode == "prediction":
-            return Prediction(net, features, residual)
+            return Prediction(net, features, residual or self.residual)
         check_choice("correction", correction, self.corrections)
         check_choice("coarse", coarse, self.coarse_kinds)
         solver = self.coarse(coarse, solver_fraction)
