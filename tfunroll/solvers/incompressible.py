@@ -127,8 +127,8 @@ class Incompressible(Solver):
         worst = int(np.argmin(limit))
         if self.dt > limit[worst]:
             raise InputError(
-                f"dt={self.dt:g} is beyond the stable limit at reynolds={reynolds[worst]:g}: the "
-                f"largest stable dt on {self.shape[0]} x {self.shape[1]} cells is {limit[worst]:.3g}"
+                f"dt={self.dt:g} is beyond the stable limit at reynolds={reynolds[worst]:g}: "
+                f"largest stable dt on {self.shape[0]} x {self.shape[1]} cells: {limit[worst]:.3g}"
             )
 
 

@@ -47,8 +47,8 @@ class System:
       reference: () -> the solver that makes the data.
       coarse: (coarse, solver_fraction) -> the cheap solver that is corrected.
       coarse_kinds: allowed names of coarse solvers, the default first.
-      refined: substeps -> the reference scheme with that many sub-steps per frame, for baselines; on
-        a finer grid where sub-steps alone would not help.
+      refined: substeps -> the reference scheme with that many sub-steps per frame, for baselines;
+        on a finer grid where sub-steps alone would not help.
       initial_state: (params, seed) -> states to start a spin-up from, float64.
       spin_up_frames: frames dropped before a trajectory is kept.
       corrections: kind -> (solver, net, features, solver_fraction) -> stepper, the default first.
