@@ -7,8 +7,8 @@ from absl import flags
 
 from tfunroll import cli
 
-cli.define("dataset", "system", "ks", "physical system: ks")
-cli.define("dataset", "dataset_config", "tiny", "tiny, study, fine or published")
+cli.define("dataset", "system", "ks", "physical system: ks or kolmogorov")
+cli.define("dataset", "dataset_config", "tiny", "config, such as tiny or study")
 cli.define("dataset", "data_dir", "", "folder to build in; TFDS's default folder if empty")
 cli.define("dataset", "workers", 0, "processes side by side; one per core if 0")
 
