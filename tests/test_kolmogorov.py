@@ -109,7 +109,7 @@ def test_correction_adds_to_the_velocity_and_leaves_the_pressure(fine):
 
     solved = SYSTEM.coarse("piso", 1.0).bind(tensors())(state).numpy()
     corrected = stepper(net).bind(tensors())(state).numpy()
-    np.testing.assert_array_equal(corrected[..., :2], solved[..., :2] + 1)
+    np.testing.assert_array_equal(corrected[..., :2], solved[..., :2] + 0.02)
     np.testing.assert_array_equal(corrected[..., 2], solved[..., 2])
     np.testing.assert_array_equal(seen[0][..., :3], solved)  # [u, v, p, 0.001 Re] after the solver
     np.testing.assert_allclose(seen[0][..., 3], [[[0.3]] * 1, [[1.0]] * 1] * np.ones((2, 32, 32)))
@@ -118,7 +118,7 @@ def test_correction_adds_to_the_velocity_and_leaves_the_pressure(fine):
 def test_prediction_changes_all_three_channels(fine):
     state = coarsen(fine, kolmogorov.REFINEMENT)
     predicted = stepper(ones(3), "prediction").bind(tensors())(state)
-    np.testing.assert_array_equal(predicted, state + 1)
+    np.testing.assert_array_equal(predicted, state + 0.02)
 
 
 def test_loss_is_of_the_velocity_alone():

@@ -223,7 +223,8 @@ class RunConfig:
         if self.loss == "physics" and not self._on_reference_grid(system):
             raise InputError(
                 f"loss=physics needs data on the reference solver's own grid; dataset_config "
-                f"allowed: {', '.join(system.on_reference_grid) or 'none'}; own data is not known to be"
+                f"allowed: {', '.join(system.on_reference_grid) or 'none'}; own data is not known "
+                "to be"
             )
 
     def _at_least(self, name: str, least: float) -> None:

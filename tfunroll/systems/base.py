@@ -57,7 +57,7 @@ class System:
       lyapunov_time: 1/λ1 in frames, roughly; None if not chaotic.
       refined_limit: sub-steps with which ``refined`` is the reference itself, or None.
       loss_channels: leading state channels that the loss compares; None for all.
-      residual: predictions always give the change of the state.
+      prediction_scale: predictions are u + this · net; None: they are net, or u + net on demand.
       on_reference_grid: configs whose data live on the reference solver's own grid, where a
         physics residual is defined.
     """
@@ -85,7 +85,7 @@ class System:
     lyapunov_time: float | None = None
     refined_limit: int | None = None
     loss_channels: int | None = None
-    residual: bool = False
+    prediction_scale: float | None = None
     on_reference_grid: tuple[str, ...] = ()
 
     def features(self, mode: str) -> Features:
@@ -112,7 +112,9 @@ class System:
         """The stepper that is trained: a prediction, or a correction of a coarse solver."""
         check_choice("mode", mode, MODES)
         if mode == "prediction":
-            return Prediction(net, features, residual or self.residual)
+            if self.prediction_scale is not None:
+                return Prediction(net, features, True, self.prediction_scale)
+            return Prediction(net, features, residual)
         check_choice("correction", correction, self.corrections)
         check_choice("coarse", coarse, self.coarse_kinds)
         solver = self.coarse(coarse, solver_fraction)

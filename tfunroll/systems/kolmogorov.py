@@ -124,12 +124,15 @@ SYSTEM = System(
     initial_state=initial_state,
     spin_up_frames=15000,
     corrections={
-        "sequential": lambda solver, net, features, c: SequentialCorrection(solver, net, features),
+        # The frame time makes the network's output an acceleration, which is of order one.
+        "sequential": lambda solver, net, features, c: SequentialCorrection(
+            solver, net, features, FRAME_TIME
+        ),
     },
     correction_channels=2,
     prediction_channels=3,
     loss_channels=2,
-    residual=True,
+    prediction_scale=FRAME_TIME,
     metrics=("relative_error", "mse", "nrmse", "correlation_time", "divergence_time"),
     horizon=250,
     long_horizon=250,
