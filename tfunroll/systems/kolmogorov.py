@@ -16,7 +16,7 @@ FRAME_TIME = 0.02
 REFINEMENT = 4  # cells of the reference per cell of the networks' grid, and its sub-steps per frame
 FORCED_WAVENUMBER = 6
 COARSE_SWEEPS, REFERENCE_SWEEPS = 4, 8
-CFL_SPEED = 7.5  # the largest |u| + |v| that the flow has reached; dt is checked against it
+CFL_SPEED = 9.0  # what |u| + |v| reaches at Re = 1000; dt is checked against it
 TRAIN = (300.0, 400.0, 500.0, 700.0, 800.0, 900.0)
 
 
