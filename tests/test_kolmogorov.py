@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from tfunroll.datasets.kolmogorov_flow import simulated
+from tfunroll.datasets.kolmogorov_flow import simulated, stationarity
 
 from tfunroll import data, datasets, losses, systems
 from tfunroll.core import InputError
@@ -271,3 +271,15 @@ def test_a_flow_too_fast_for_the_step_is_named(monkeypatch):
     monkeypatch.setattr(simulated.SimulatedGroup, "initial_state", lambda self: start)
     with pytest.raises(InputError, match=r"dt=0.01 is beyond the stable limit at reynolds=500"):
         fast.generate()
+
+
+def test_growth_of_the_energy():
+    time = np.arange(100)
+    steady = np.random.default_rng(0).normal(3, 0.1, (5, 100))
+    means, change, error = stationarity.growth(steady)
+    assert abs(change) < 3 * error < 0.1
+    np.testing.assert_allclose(means, 3, atol=0.1)
+    _, change, error = stationarity.growth(steady + time / 50)
+    assert change == pytest.approx(0.11, abs=0.02)  # 0.5 / (3 + 1.25 ... 1.75) between quarters
+    assert change > 5 * error
+    assert stationarity.growth(steady[:1])[2] == np.inf
