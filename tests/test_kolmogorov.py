@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tfunroll.datasets.kolmogorov_flow import simulated, stationarity
 
-from tfunroll import data, datasets, losses, systems
+from tfunroll import data, datasets, evaluation, losses, systems
 from tfunroll.core import InputError
 from tfunroll.flops import flops_per_frame, largest_substeps
 from tfunroll.ops.resampling import coarsen
@@ -17,6 +17,7 @@ from tfunroll.unrolling import repeat, rollout
 
 SYSTEM = systems.get("kolmogorov")
 REYNOLDS = {"reynolds": np.array([300.0, 1000.0])}
+LABELS = dict.fromkeys((*("run_id", "mode", "correction", "net", "steps"), "modality"), "x")
 SMALL = simulated.SimulatedGroup(
     split="train",
     reynolds=500.0,
@@ -275,7 +276,7 @@ def test_a_flow_too_fast_for_the_step_is_named(monkeypatch):
 
 def test_growth_of_the_energy():
     time = np.arange(100)
-    steady = np.random.default_rng(0).normal(3, 0.1, (5, 100))
+    steady = np.random.default_rng(0).normal(3, 0.1, (20, 100))
     means, change, error = stationarity.growth(steady)
     assert abs(change) < 3 * error < 0.1
     np.testing.assert_allclose(means, 3, atol=0.1)
@@ -283,3 +284,28 @@ def test_growth_of_the_energy():
     assert change == pytest.approx(0.11, abs=0.02)  # 0.5 / (3 + 1.25 ... 1.75) between quarters
     assert change > 5 * error
     assert stationarity.growth(steady[:1])[2] == np.inf
+
+
+class _Dear:
+    """A network of 160 million multiplications per frame that returns zeros."""
+
+    def __call__(self, x):
+        inner = x @ tf.ones([4, 20000], x.dtype)
+        return 0 * tf.reduce_sum(inner) + tf.zeros([*x.shape[:-1], 2], x.dtype)
+
+    def count_params(self):
+        return 80000
+
+
+def test_baselines_on_their_own_grids(tiny):
+    """The coarse solver is worse than the reference on a fine grid, which beats persistence."""
+    dataset = data.load(SYSTEM, "tiny", tiny[1])
+    settings = evaluation.Settings(10, 10, 1, ("relative_error",), ("test_interpolation",))
+    dear = stepper(_Dear())
+    rows = evaluation.baselines(SYSTEM, dataset, settings, dear, LABELS, "piso")
+    means = {e.results.modality[0]: e.results.value.mean() for e in rows}
+    fine = next(name for name in means if name.startswith("equal-cost"))
+    assert means["persistence"] > 3 * means["coarse solver"] > 9 * means[fine], means
+    assert fine == "equal-cost solver (4 sub-steps)"
+    samples = rows[-1].samples["prediction"]
+    assert samples.shape[2:] == (32, 32, 3)
