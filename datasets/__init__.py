@@ -10,7 +10,7 @@ from tfunroll.datasets.publishing import publish
 from tfunroll import systems
 from tfunroll.core import check_choice
 
-NAMES = ("kuramoto_sivashinsky",)
+NAMES = ("kuramoto_sivashinsky", "kolmogorov_flow")
 
 __all__ = ["NAMES", "TrajectoryBuilder", "build", "builder_class", "describe", "energy", "publish"]
 

@@ -145,6 +145,11 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
         return self.info.metadata["archive_config"]
 
     @property
+    def grid(self) -> tuple[int, ...]:
+        """Cells per space axis of the stored states: those of the networks, unless overridden."""
+        return systems.get(self.SYSTEM).domain.shape
+
+    @property
     def cache_dir(self) -> pathlib.Path:
         """Where finished groups are kept; may be deleted at any time."""
         root = pathlib.Path(self.data_dir_root)
@@ -156,7 +161,7 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
         if self.builder_config.hosted:  # all else comes with the archive
             return self.dataset_info_from_configs(disable_shuffling=True)
         system = systems.get(self.SYSTEM)
-        shape = (None, *system.domain.shape, len(system.channels))
+        shape = (None, *self.grid, len(system.channels))
         features = {
             "state": tfds.features.Tensor(shape=shape, dtype=np.float32),
             "params": dict.fromkeys(system.params, np.float32),
@@ -179,7 +184,7 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
             "system": system.name,
             "title": system.title,
             "channels": list(system.channels),
-            "grid": list(system.domain.shape),
+            "grid": list(self.grid),
             "boundary": [list(pair) for pair in system.domain.boundary],
             "frame_time": system.frame_time,
             "parameter_units": {name: p.unit for name, p in system.params.items()},

@@ -9,8 +9,8 @@ from absl import flags
 from tfunroll import cli
 from tfunroll.core import InputError
 
-cli.define("dataset", "system", "ks", "physical system: ks")
-cli.define("dataset", "dataset_config", "tiny", "tiny, study, fine, published or hosted")
+cli.define("dataset", "system", "ks", "physical system: ks or kolmogorov")
+cli.define("dataset", "dataset_config", "tiny", "config, such as tiny or study")
 cli.define("dataset", "data_url", "", "hosted: archive of publish_data.py, URL[#sha256=HEX]")
 cli.define("dataset", "data_dir", "", "folder to build in; TFDS's default folder if empty")
 cli.define("dataset", "beam", False, "generate as an Apache Beam pipeline; extra `beam`")

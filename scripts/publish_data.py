@@ -7,8 +7,8 @@ from absl import flags
 
 from tfunroll import cli
 
-cli.define("dataset", "system", "ks", "physical system: ks")
-cli.define("dataset", "dataset_config", "tiny", "tiny, study, fine or published")
+cli.define("dataset", "system", "ks", "physical system: ks or kolmogorov")
+cli.define("dataset", "dataset_config", "tiny", "config, such as tiny or study")
 cli.define("dataset", "data_dir", "", "folder it was built in; TFDS's default folder if empty")
 cli.define("publication", "out", "published", "folder to write into")
 cli.define("publication", "licence", "CC-BY-4.0", "CC-BY-4.0, CC0-1.0, or a text file")

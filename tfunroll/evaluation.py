@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfunroll import metrics
 from tfunroll.cases import all_cases, start_frames
-from tfunroll.core import InputError, Stepper, check_choice
+from tfunroll.core import InputError, Solver, Stepper, check_choice
 from tfunroll.flops import flops_per_frame, largest_substeps
 from tfunroll.results import COLUMNS
 from tfunroll.systems.base import TEST_SPLITS, System
@@ -107,7 +107,7 @@ class Evaluator:
         self._params = {name: tf.constant(p, settings.dtype) for name, p in params.items()}
         self._roll = self._rollout
         if _compilable(stepper):
-            compiled = tf.function(self._rollout, jit_compile=settings.jit_compile)
+            compiled = tf.function(self._rollout, jit_compile=settings.jit_compile, autograph=False)
             self._roll = compiled.get_concrete_function(self._initial, self._params)
 
     def run(self, labels: Mapping[str, object]) -> Evaluation:
@@ -135,7 +135,10 @@ class Evaluator:
 
     def _rollout(self, initial, params):
         self.traces += 1  # runs while tracing only
-        frames = rollout(self.stepper.bind(params), initial, self.settings.long_horizon)
+        start, view = initial, tf.identity
+        if isinstance(self.stepper, Solver):  # on a grid of its own, it stays there
+            start, view = self.stepper.lift(initial), self.stepper.project
+        frames = rollout(self.stepper.bind(params), start, self.settings.long_horizon, view)
         if "physics_residual" not in self.settings.metrics:
             return frames, None
         before = tf.concat([initial[:, None], frames[:, :-1]], axis=1)
@@ -200,13 +203,11 @@ def baselines(
 ) -> list[Evaluation]:
     """Persistence, the coarse solver alone, and a solver of the corrected stepper's cost.
 
-    They carry the labels of the models they are compared with, number of weights included (it says
-    which networks, in a table of many), seed 0, and a name of their own as modality. The last one
-    is called "equal-cost solver (n sub-steps)": the scheme of the reference with the most sub-steps
-    per frame whose floating point operations do not exceed those of ``corrected``. On data of the
-    reference solver's own grid more sub-steps than the reference's lead away from the data again,
-    so there it is the reference itself wherever that one is cheap enough: on KS ``study`` its two
-    sub-steps cost a small part of a network, and it is exact.
+    They carry the labels of the models they are compared with, number of weights included, seed 0,
+    and a name of their own as modality. The last one is called "equal-cost solver (n sub-steps)":
+    the scheme of the reference with the most sub-steps per frame whose floating point operations do
+    not exceed those of ``corrected``. More than the reference's lead away from the data again, so
+    there it is the reference itself wherever that one is cheap enough.
 
     Args:
       corrected: None leaves the last one out, as does one that costs less than a sub-step.
@@ -231,7 +232,7 @@ def _equal_cost(system, dataset, settings, corrected) -> int:
     state = tf.constant(trajectories.states[:1, 0], settings.dtype)
     params = {n: tf.constant(p[:1], settings.dtype) for n, p in trajectories.params.items()}
     reference = system.reference()
-    cap = MAX_SUBSTEPS
+    cap = system.refined_limit or MAX_SUBSTEPS
     if dataset.config in system.on_reference_grid:
         cap = round(reference.frame_time / reference.dt)
     if not (_compilable(corrected) and _compilable(reference)):
