@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint study-ks clean
+.PHONY: demo test test-slow test-beam lint study-ks clean
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("tfunroll needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -20,6 +20,11 @@ test: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
+
+# Apache Beam is large, so neither `make test` nor CI installs it; they skip its tests.
+test-beam: $(VENV)/.installed
+	$(BIN)/pip install --quiet --editable ".[test,beam]"
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_beam.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -11,9 +11,12 @@ PACKAGES = {
     "tfunroll.ops": "tfunroll/ops",
     "tfunroll.solvers": "tfunroll/solvers",
     "tfunroll.nets": "tfunroll/nets",
+    "tfunroll.metrics": "tfunroll/metrics",
+    "tfunroll.plots": "tfunroll/plots",
     "tfunroll.systems": "tfunroll/systems",
     "tfunroll.datasets": "datasets",
     "tfunroll.datasets.kuramoto_sivashinsky": "datasets/kuramoto_sivashinsky",
+    "tfunroll.datasets.kolmogorov_flow": "datasets/kolmogorov_flow",
 }
 
 setup(
@@ -58,6 +61,7 @@ setup(
             "equinox>=0.13,<0.14",
             "optax>=0.2.8,<0.3",
             "exponax>=0.2,<0.3",
+            "jax-cfd>=0.2.1,<0.3",
         ],
         "beam": ["apache-beam>=2.77,<3", "mlcroissant>=1,<2"],
         "zarr": ["zarr>=3,<4"],

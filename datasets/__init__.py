@@ -5,13 +5,14 @@ import pathlib
 
 from tabulate import tabulate
 from tfunroll.datasets.base import TrajectoryBuilder, energy
+from tfunroll.datasets.publishing import publish
 
 from tfunroll import systems
 from tfunroll.core import check_choice
 
-NAMES = ("kuramoto_sivashinsky",)
+NAMES = ("kuramoto_sivashinsky", "kolmogorov_flow")
 
-__all__ = ["NAMES", "TrajectoryBuilder", "build", "builder_class", "describe", "energy"]
+__all__ = ["NAMES", "TrajectoryBuilder", "build", "builder_class", "describe", "energy", "publish"]
 
 
 def builder_class(name: str) -> type[TrajectoryBuilder]:
@@ -31,6 +32,8 @@ def build(
     config: str = "tiny",
     data_dir: str | pathlib.Path | None = None,
     workers: int | None = None,
+    data_url: str | None = None,
+    beam_options: str | None = None,
 ) -> TrajectoryBuilder:
     """Prepares a dataset on disk, with a progress bar; at once if it is there already.
 
@@ -42,12 +45,17 @@ def build(
       config: a config of the dataset, such as "tiny".
       data_dir: folder of all datasets; TFDS's default ($TFDS_DATA_DIR, ~/tensorflow_datasets).
       workers: processes that generate side by side; None or 0: one per core.
+      data_url: for the config "hosted", the address of an archive; see ``hosting.Archive.at``.
+      beam_options: generate as an Apache Beam pipeline with these flags of Beam, "" for its
+        defaults; ``workers`` then means nothing. The examples are the same, in the same order.
     Returns:
       the builder, ready for ``as_dataset``.
     Raises:
-      InputError: unknown name or config, unwritable folder, missing or broken published arrays.
+      InputError: unknown name or config, unwritable folder, missing or broken published arrays,
+        an archive that cannot be downloaded or is not the right one; no apache-beam, or flags it
+        does not know.
     """
-    return builder_class(name).prepare(config, data_dir, workers)
+    return builder_class(name).prepare(config, data_dir, workers, data_url, beam_options)
 
 
 def describe(builder: TrajectoryBuilder) -> str:

@@ -1,26 +1,26 @@
 """TrajectoryBuilder: what the TFDS builders of all systems share. One example = one trajectory."""
 
 import abc
-import contextlib
 import dataclasses
 import inspect
-import io
-import os
 import pathlib
-import tempfile
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
-from google.protobuf import json_format
+from tfunroll.datasets import beam
 from tfunroll.datasets.generation import Arrays, Group, generate_missing
+from tfunroll.datasets.guards import broken_is_input_error, check_writable, quiet_tfds
+from tfunroll.datasets.hosting import SUMS, Archive
 
 from tfunroll import systems
 from tfunroll.core import InputError, check_choice
 from tfunroll.systems import System
+
+HOSTED = "hosted"
 
 
 # eq=False and not frozen as its base class, which dataclasses demand: do not change one.
@@ -31,10 +31,13 @@ class TrajectoryConfig(tfds.core.BuilderConfig):
     Attributes:
       parallel: generate in worker processes; not worth their start-up for what takes seconds.
       manual: reads files that the user put into TFDS's manual directory.
+      hosted: downloads an archive that scripts/publish_data.py made. Every dataset has one such
+        config, of this name; its fields of the subclass must have defaults.
     """
 
     parallel: bool = True
     manual: bool = False
+    hosted: bool = False
 
 
 class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
@@ -59,8 +62,14 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
         super().__init_subclass__(**kwargs)
         # TFDS guesses this folder from the package's name, wrongly in an editable install
         cls.pkg_dir_path = epath.Path(inspect.getfile(cls)).parent
+        text = "A published archive of one of the other configs, downloaded."
+        hosted = type(cls.BUILDER_CONFIGS[0])(name=HOSTED, description=text, hosted=True)
+        cls.BUILDER_CONFIGS = [*cls.BUILDER_CONFIGS, hosted]
 
-    workers: int | None = None  # set by ``prepare``; tfds.load has no way to give it
+    # set by ``prepare``; tfds.load has no way to give them
+    workers: int | None = None
+    archive: Archive | None = None
+    beam: "beam.PipelineOptions | None" = None
 
     @abc.abstractmethod
     def groups(self, manual_dir: pathlib.Path | None) -> Sequence[Group]:
@@ -74,16 +83,32 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
 
     @classmethod
     def prepare(
-        cls, config: str, data_dir: str | pathlib.Path | None, workers: int | None
+        cls,
+        config: str,
+        data_dir: str | pathlib.Path | None,
+        workers: int | None,
+        data_url: str | None = None,
+        beam_options: str | None = None,
     ) -> "TrajectoryBuilder":
         """The builder of ``config``, built on disk. See ``tfunroll.datasets.build``."""
         builder = cls.of(config, data_dir)
+        if data_url:
+            check_choice("data_url needs dataset_config: dataset_config", config, [HOSTED])
+            builder.archive = Archive.at(data_url)
+        if beam_options is not None:
+            builder.beam = beam.options(beam_options)
         if builder.data_path.exists():
+            builder._check_archive()
             return builder
-        _check_writable(pathlib.Path(builder.data_dir_root))
+        if config == HOSTED and not data_url:
+            raise InputError(
+                f"dataset_config={HOSTED} needs data_url, the address of an archive that "
+                "scripts/publish_data.py made: scripts/generate_data.py --data_url=URL"
+            )
+        check_writable(pathlib.Path(builder.data_dir_root))
         builder.workers = workers
-        download = tfds.download.DownloadConfig(try_download_gcs=False)
-        with _quiet_tfds():
+        download = tfds.download.DownloadConfig(try_download_gcs=False, beam_options=builder.beam)
+        with quiet_tfds():
             builder.download_and_prepare(download_config=download)
         return builder
 
@@ -97,7 +122,7 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
         root = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
         if root.exists() and not root.is_dir():
             raise InputError(f"data_dir={str(root)!r} is a file; it must be a folder")
-        with _broken_is_input_error(root / cls.name / config / str(cls.VERSION)):
+        with broken_is_input_error(root / cls.name / config / str(cls.VERSION)):
             return cls(config=config, data_dir=str(root))
 
     def examples(self, split: str) -> list[dict]:
@@ -105,12 +130,24 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
 
         Raises: InputError: if files are missing, truncated or broken; it names the folder.
         """
-        with _broken_is_input_error(self.data_path):
+        with broken_is_input_error(self.data_path):
             read = list(tfds.as_numpy(self.as_dataset(split=split)))
             promised = self.info.splits[split].num_examples
             if len(read) != promised:
                 raise ValueError(f"{len(read)} of {promised} trajectories of {split}")
             return read
+
+    @property
+    def content(self) -> str:
+        """The config whose examples these are: for ``hosted`` that of the archive."""
+        if not self.builder_config.hosted:
+            return self.builder_config.name
+        return self.info.metadata["archive_config"]
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Cells per space axis of the stored states: those of the networks, unless overridden."""
+        return systems.get(self.SYSTEM).domain.shape
 
     @property
     def cache_dir(self) -> pathlib.Path:
@@ -121,8 +158,10 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
     # ------------------------------------------------------------------ what TFDS asks for
 
     def _info(self) -> tfds.core.DatasetInfo:
+        if self.builder_config.hosted:  # all else comes with the archive
+            return self.dataset_info_from_configs(disable_shuffling=True)
         system = systems.get(self.SYSTEM)
-        shape = (None, *system.domain.shape, len(system.channels))
+        shape = (None, *self.grid, len(system.channels))
         features = {
             "state": tfds.features.Tensor(shape=shape, dtype=np.float32),
             "params": dict.fromkeys(system.params, np.float32),
@@ -145,13 +184,37 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
             "system": system.name,
             "title": system.title,
             "channels": list(system.channels),
-            "grid": list(system.domain.shape),
+            "grid": list(self.grid),
             "boundary": [list(pair) for pair in system.domain.boundary],
             "frame_time": system.frame_time,
             "parameter_units": {name: p.unit for name, p in system.params.items()},
             "parameter_values": {split: list(v) for split, v in system.splits.items()},
             **self.solver_metadata(),
         }
+
+    def _download_and_prepare(self, dl_manager, download_config) -> None:
+        if not self.builder_config.hosted:
+            return super()._download_and_prepare(dl_manager, download_config)
+        download_dir, folder = self.cache_dir / "download", pathlib.Path(self.data_dir)
+        try:
+            self.archive.fetch(download_dir, folder)
+        finally:  # what was downloaded is either unpacked or of no use
+            shutil.rmtree(download_dir, ignore_errors=True)
+        config = self.archive.check(folder, self.name, str(self.version))
+        (folder / SUMS).unlink(missing_ok=True)  # TFDS writes two of the files anew
+        self.info.read_from_directory(folder)
+        self.info.metadata.load_metadata_if_needed()
+        self.info.metadata.update(archive_config=config, archive_sha256=self.archive.sha256)
+
+    def _check_archive(self) -> None:
+        """InputError if another archive than the one that is asked for stands here."""
+        present = self.archive and self.info.metadata["archive_sha256"]
+        if self.archive and present != self.archive.sha256:
+            raise InputError(
+                f"data_url={self.archive.url} has the SHA-256 {self.archive.sha256}, but "
+                f"{self.data_path} holds the archive {present}: delete that folder, or choose "
+                "another data_dir"
+            )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         manual_dir = None
@@ -161,57 +224,27 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
             except AssertionError as error:  # missing or empty folder
                 raise InputError(" ".join(str(error).split())) from None
         groups = self.groups(manual_dir)
+        splits = {
+            split: [group for group in groups if group.split == split]
+            for split in systems.get(self.SYSTEM).splits
+        }
+        if self.beam:  # Beam fills the cache, with its own workers
+            return {s: beam.examples(g, self.cache_dir, group_examples) for s, g in splits.items()}
         workers = self.workers if self.builder_config.parallel else 1
         title = f"{self.name}/{self.builder_config.name}"
         generate_missing(groups, self.cache_dir, workers, title)
-        return {
-            split: self._generate_examples([group for group in groups if group.split == split])
-            for split in systems.get(self.SYSTEM).splits
-        }
+        return {split: self._generate_examples(groups) for split, groups in splits.items()}
 
     def _generate_examples(self, groups: Sequence[Group]) -> Iterator[tuple[int, dict]]:
-        key = 0
-        for group in groups:
-            arrays = group.load(self.cache_dir)
-            for i in range(len(arrays["state"])):
-                yield key, _example(arrays, i, f"{group.split}/{group.label}/{i}")
-                key += 1
+        made = (example for group in groups for example in group_examples(group, self.cache_dir))
+        yield from enumerate(made)
 
 
-def _check_writable(root: pathlib.Path) -> None:
-    """Makes the folder; InputError if nothing can be written there."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=root).close()
-    except OSError as error:
-        raise InputError(f"data_dir={str(root)!r} cannot be written: {error.strerror}") from None
-
-
-# What TFDS and TensorFlow raise for files that are missing, truncated or not theirs
-_BROKEN = (tf.errors.OpError, OSError, ValueError, KeyError, AssertionError, json_format.Error)
-
-
-@contextlib.contextmanager
-def _broken_is_input_error(folder: os.PathLike) -> Iterator[None]:
-    try:
-        yield
-    except _BROKEN as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"dataset in {folder} is incomplete or broken: delete that folder, and it is built "
-            f"anew ({type(error).__name__}: {reason})"
-        ) from None
-
-
-@contextlib.contextmanager
-def _quiet_tfds() -> Iterator[None]:
-    """Hides TFDS's bars and its announcement of a download of unknown size; ours says it all."""
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        tfds.enable_progress_bar()
+def group_examples(group: Group, cache_dir: pathlib.Path) -> Iterator[dict]:
+    """The examples of a group, from the cache or made now."""
+    arrays = group.load(cache_dir)
+    for i in range(len(arrays["state"])):
+        yield _example(arrays, i, f"{group.split}/{group.label}/{i}")
 
 
 def _example(arrays: Arrays, i: int, trajectory_id: str) -> dict:

@@ -11,7 +11,7 @@ import hashlib
 import multiprocessing
 import os
 import pathlib
-import tempfile
+import shutil
 import zipfile
 from collections.abc import Sequence
 from typing import ClassVar
@@ -21,6 +21,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfunroll.core import InputError
+from tfunroll.files import replacing
 
 Arrays = dict[str, np.ndarray]  # "state", "start_time", "params/NAME", "diagnostics/NAME"
 
@@ -50,6 +51,10 @@ class Group(abc.ABC):
     def generate(self) -> Arrays:
         """The trajectories, each array [trajectory, ...]; the same in every call."""
 
+    def resume(self, scratch: pathlib.Path) -> Arrays:
+        """``generate`` with a folder for intermediate results, which outlive a kill."""
+        return self.generate()
+
     def path(self, folder: pathlib.Path) -> pathlib.Path:
         """Its file in the cache: another setting is another file."""
         digest = hashlib.sha256(repr(self).encode()).hexdigest()[:12]
@@ -60,25 +65,27 @@ class Group(abc.ABC):
         if not self.cached:
             return self.generate()
         path = self.path(folder)
-        # numpy checks each array's checksum while it reads it
-        with contextlib.suppress(*_BROKEN), np.load(path) as arrays:
-            return dict(arrays)
-        arrays = self.generate()
-        write_atomically(path, arrays)
+        arrays = read_arrays(path)
+        if arrays is None:
+            scratch = path.with_suffix(".parts")
+            arrays = self.resume(scratch)
+            write_arrays(path, arrays)
+            shutil.rmtree(scratch, ignore_errors=True)
         return arrays
 
 
-def write_atomically(path: pathlib.Path, arrays: Arrays) -> None:
-    """Writes an .npz file that is either whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+def read_arrays(path: pathlib.Path) -> Arrays | None:
+    """The arrays of an .npz file; None if it is missing or broken."""
+    # numpy checks each array's checksum while it reads it
+    with contextlib.suppress(*_BROKEN), np.load(path) as arrays:
+        return dict(arrays)
+    return None
+
+
+def write_arrays(path: pathlib.Path, arrays: Arrays) -> None:
+    """Writes an .npz file, whole or not at all."""
+    with replacing(path) as new:
+        np.savez(new, **arrays)
 
 
 def generate_missing(

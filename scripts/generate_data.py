@@ -1,15 +1,20 @@
 """Builds a dataset: trajectories of a system by its reference solver, on all cores, resumable.
 
 python scripts/generate_data.py --system=ks --dataset_config=study
+python scripts/generate_data.py --system=ks --dataset_config=hosted --data_url=https://host/x.tar.gz
 """
 
 from absl import flags
 
 from tfunroll import cli
+from tfunroll.core import InputError
 
-cli.define("dataset", "system", "ks", "physical system: ks")
-cli.define("dataset", "dataset_config", "tiny", "tiny, study, fine or published")
+cli.define("dataset", "system", "ks", "physical system: ks or kolmogorov")
+cli.define("dataset", "dataset_config", "tiny", "config, such as tiny or study")
+cli.define("dataset", "data_url", "", "hosted: archive of publish_data.py, URL[#sha256=HEX]")
 cli.define("dataset", "data_dir", "", "folder to build in; TFDS's default folder if empty")
+cli.define("dataset", "beam", False, "generate as an Apache Beam pipeline; extra `beam`")
+cli.define("dataset", "beam_options", "", 'flags of Beam, such as "--runner=FlinkRunner"')
 cli.define("dataset", "workers", 0, "processes side by side; one per core if 0")
 
 
@@ -17,8 +22,17 @@ def main() -> None:
     from tfunroll import datasets  # after --help and the check of the flags
 
     given = flags.FLAGS
+    if given.beam_options and not given.beam:
+        raise InputError("beam_options needs --beam")
+    if given.workers and given.beam:
+        raise InputError("workers is not for --beam; see its --direct_num_workers in docs/data.md")
     builder = datasets.build(
-        given.system, given.dataset_config, given.data_dir or None, given.workers
+        given.system,
+        given.dataset_config,
+        given.data_dir or None,
+        given.workers,
+        given.data_url or None,
+        given.beam_options if given.beam else None,
     )
     print(datasets.describe(builder))
 

@@ -33,7 +33,9 @@ def test_tiny_in_memory(tiny_data_dir):
 
 
 def test_unknown_config_lists_the_allowed_ones(tiny_data_dir):
-    with pytest.raises(InputError, match=r"dataset_config='huge'.*fine, published, study, tiny"):
+    with pytest.raises(
+        InputError, match=r"dataset_config='huge'.*fine, hosted, published, study, tiny"
+    ):
         data.load(KS, "huge", tiny_data_dir)
 
 

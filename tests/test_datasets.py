@@ -173,10 +173,19 @@ def test_truncate_keeps_resolved_modes():
 def test_unknown_names(tmp_path):
     with pytest.raises(InputError, match=r"dataset='wave'.*kuramoto_sivashinsky"):
         datasets.build("wave", "tiny", tmp_path)
-    with pytest.raises(InputError, match=r"dataset_config='huge'.*fine, published, study, tiny"):
+    with pytest.raises(
+        InputError, match=r"dataset_config='huge'.*fine, hosted, published, study, tiny"
+    ):
         datasets.build("ks", "huge", tmp_path)
     with pytest.raises(InputError, match="workers=-1"):
         datasets.build("ks", "study", tmp_path, workers=-1)
+
+
+def test_beam_is_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)  # any import of it fails
+    monkeypatch.delitem(sys.modules, "apache_beam.options", raising=False)
+    with pytest.raises(InputError, match=r"pip install 'tfunroll\[beam\]'"):
+        datasets.build("ks", "tiny", tmp_path, beam_options="")
 
 
 def test_unwritable_folder(tmp_path):

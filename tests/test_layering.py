@@ -8,7 +8,7 @@ LIMIT = 300  # lines of a file
 
 # Each module of tfunroll stands in one layer; it may import its own layer and those before it.
 LAYERS = [
-    {"core"},
+    {"core", "files"},
     {"ops"},
     {"solvers", "nets"},
     {"features", "unrolling", "steppers", "losses", "metrics", "flops"},
@@ -16,7 +16,7 @@ LAYERS = [
     {
         *("config", "datasets", "data", "own_data", "windows", "models", "lyapunov"),
         *("training", "updates", "training_state", "checkpoints", "workers", "environment"),
-        *("evaluation", "results", "plots", "summaries"),
+        *("cases", "evaluation", "results", "plots", "summaries"),
     },
     {"runs", "study", "jobs", "run_folder"},
     {"cli"},
@@ -24,7 +24,7 @@ LAYERS = [
 ]
 APART = [{"solvers", "nets"}]  # one layer, but never importing each other
 # These see networks as plain callables: no Keras, no tfunroll.nets.
-NETLESS = {"core", "datasets", "lyapunov"}.union(*LAYERS[1:5]) - {"nets"}
+NETLESS = {"core", "files", "datasets", "lyapunov"}.union(*LAYERS[1:5]) - {"nets"}
 
 
 def imports(tree):

@@ -23,8 +23,8 @@ def test_mean_squared_error_is_the_mean_over_everything():
 
 def test_supervised_compares_the_new_state_with_the_target():
     before, after, target = states(3)
-    assert supervised(before, after, target) == mean_squared_error(after, target)
-    assert supervised(before, target, target) == 0
+    assert supervised()(before, after, target) == mean_squared_error(after, target)
+    assert supervised()(before, target, target) == 0
 
 
 def test_physics_residual_is_zero_for_the_reference_alone():

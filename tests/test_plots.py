@@ -1,12 +1,20 @@
 """Pictures: written, not empty, and made of whatever a run has."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import imread
+from PIL import Image
 
 from tfunroll import metrics, plots, systems
-from tfunroll.results import COLUMNS
+from tfunroll.core import Domain
+from tfunroll.metrics import StaggeredGrid
+from tfunroll.plots import flows
+from tfunroll.plots.rollouts import line_spectrum
+from tfunroll.plots.style import styles_of
+from tfunroll.results import COLUMNS, ORDER, SETS
 
 KS = systems.get("ks")
 FRAMES, POINTS = 40, 48
@@ -15,7 +23,7 @@ NAMES = ("curves", "spectra", "rollouts")
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")
 
 
-def model(modality, seed, error, test_sets=tuple(plots.SETS)):
+def model(modality, seed, error, test_sets=tuple(SETS)):
     """Results and samples of travelling waves whose phase drifts by ``error`` per frame."""
     t, x = np.arange(1, FRAMES + 1)[:, None], 2 * np.pi * np.arange(POINTS) / POINTS
 
@@ -41,7 +49,7 @@ def model(modality, seed, error, test_sets=tuple(plots.SETS)):
     return rows, {key: np.array(value) for key, value in samples.items()}
 
 
-def run(models, test_sets=tuple(plots.SETS)):
+def run(models, test_sets=tuple(SETS)):
     made = {(name, seed): model(name, seed, error, test_sets) for name, seed, error in models}
     results = pd.concat([rows for rows, _ in made.values()])
     return results, {key: samples for key, (_, samples) in made.items()}
@@ -61,9 +69,7 @@ def check(paths, names=NAMES):
 
 def test_a_whole_run(tmp_path):
     models = [
-        (m, s, e * (1 + s))
-        for m, e in zip(plots.ORDER, (0.03, 0.02, 0.01), strict=True)
-        for s in (0, 1)
+        (m, s, e * (1 + s)) for m, e in zip(ORDER, (0.03, 0.02, 0.01), strict=True) for s in (0, 1)
     ]
     solvers = [("persistence", 0, 0.1), ("coarse solver", 0, np.inf), ("equal-cost solver", 0, 0.0)]
     check(plots.plot_run(tmp_path, *run([*models, *solvers]), KS))
@@ -88,14 +94,87 @@ def test_a_run_where_all_diverged(tmp_path):
     check(plots.plot_run(tmp_path, *run(models, ("test_interpolation",)), KS))
 
 
+# ---------------------------------------------------------------------- flows
+
+CELLS = 16
+FLOW = dataclasses.replace(
+    KS,
+    domain=Domain((CELLS, CELLS), (("periodic", "periodic"),) * 2),
+    channels=("u", "v", "p"),
+    flow=StaggeredGrid(2 * np.pi / CELLS),
+    lyapunov_time=None,
+)
+
+
+def flow_samples(drift, blow_up=None):
+    """Taylor-Green vortices that travel; one case per test set."""
+    x = 2 * np.pi * np.arange(1, CELLS + 1) / CELLS
+    half = x - np.pi / CELLS
+
+    def frames(speed):
+        shift = speed * np.arange(FRAMES)[:, None, None]
+        u = np.sin(x - shift) * np.cos(half[:, None])
+        v = -np.cos(half - shift) * np.sin(x[:, None])
+        return np.stack([u, v, 0 * u], -1).astype(np.float32)
+
+    r, u = frames(0.05), frames(0.05 + drift)
+    if blow_up:
+        u[blow_up:] = np.nan
+    return {
+        "reference": np.stack([r, r]),
+        "prediction": np.stack([u, u]),
+        "test_set": np.array(list(SETS)),
+        "physics": np.array(["reynolds=600", "reynolds=1000"]),
+    }
+
+
+def test_a_flow_has_vorticity_spectra_evolution_and_an_animation(tmp_path, monkeypatch):
+    monkeypatch.setattr(flows, "ANIMATED", 5)
+    results, _ = run([(m, 0, 0.02) for m in ORDER])
+    samples = {
+        ("ONE", 0): flow_samples(0.02, blow_up=20),
+        ("NOG", 1): flow_samples(0.0),
+        ("WIG", 0): flow_samples(0.01),
+        ("coarse solver", 0): flow_samples(0.03, blow_up=1),
+    }
+    animation, *paths = plots.plot_run(tmp_path, results, samples, FLOW)
+    names = ("curves", "spectra", "evolution", "vorticity_interpolation", "vorticity_extrapolation")
+    check(paths, names)
+    with Image.open(animation) as gif:
+        assert gif.n_frames == 5
+        first = np.asarray(gif.convert("RGB"), float)
+        gif.seek(4)
+        last = np.asarray(gif.convert("RGB"), float)
+    assert first.shape[1] > 3 * first.shape[0]
+    assert np.abs(first - last).mean() > 5  # it moves
+
+
+def test_a_flow_where_all_blew_up_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(flows, "ANIMATED", 2)
+    results, _ = run([("ONE", 0, np.inf)])
+    samples = {("ONE", 0): flow_samples(0.0, blow_up=1)}
+    samples["ONE", 0]["prediction"][:, 0] = np.inf
+    assert len(plots.plot_run(tmp_path, results, samples, FLOW)) == 11
+
+
+def test_colours_are_symmetric_about_zero():
+    fields = flow_samples(0.01)
+    figure = flows.vorticity({"ONE": fields}, FLOW, "test_interpolation")
+    images = [image for ax in figure.axes for image in ax.get_images()]
+    assert len(images) == 2 * flows.PANELS
+    assert {(-low, high) for low, high in (image.get_clim() for image in images)} == {
+        (images[0].get_clim()[1],) * 2
+    }
+
+
 def test_styles_differ_in_more_than_colour():
-    styles = plots._styles([*plots.ORDER, "persistence", "coarse solver", "equal-cost solver"])
+    styles = styles_of([*ORDER, "persistence", "coarse solver", "equal-cost solver"])
     for field in ("color", "dashes", "marker"):
         assert len({getattr(style, field) for style in styles.values()}) == len(styles)
-    assert len({styles[name].hatch for name in plots.ORDER}) == 3
+    assert len({styles[name].hatch for name in ORDER}) == 3
 
 
 def test_a_spectrum_holds_the_energy():
     x = 2 * np.pi * np.arange(16) / 16
-    modes, energy = plots._spectrum(np.cos(3 * x)[None, None, :, None])
+    modes, energy = line_spectrum(np.cos(3 * x)[None, None, :, None])
     np.testing.assert_allclose(energy, np.where(modes == 3, 0.25, 0), atol=1e-15)

@@ -150,7 +150,7 @@ def test_ks_correction_equals_a_hand_written_loop(plan, physics, options):
     params = {"domain_size": tf.constant([7.2, 9.6], tf.float64)}
     state = tf.constant(KS.initial_state(params, 0))
     targets = rollout(KS.reference().bind(params), state, plan.steps)
-    loss = physics_residual(KS.reference(), params) if physics else supervised
+    loss = physics_residual(KS.reference(), params) if physics else supervised()
 
     function = function_of(lambda: stepper.bind(params), weights, loss, plan, **options)
     wanted = by_hand(stepper.bind(params), state, targets, loss, plan, weights)
@@ -189,7 +189,7 @@ def test_final_state_is_returned_and_long_horizons_loop():
 
     @tf.function
     def run():
-        return unroll(counted, state, targets, supervised, WIG(7))[1]
+        return unroll(counted, state, targets, supervised(), WIG(7))[1]
 
     np.testing.assert_allclose(run(), wanted, rtol=1e-12)
     assert len(calls) < 4  # a loop in the graph, not seven copies
@@ -198,7 +198,7 @@ def test_final_state_is_returned_and_long_horizons_loop():
 def test_eager_loops_work():
     weights, state, targets = problem(3)
     losses = [
-        unroll(quadratic(weights), state, targets, supervised, WIG(3), loop=loop)[0]
+        unroll(quadratic(weights), state, targets, supervised(), WIG(3), loop=loop)[0]
         for loop in (False, True)
     ]
     np.testing.assert_allclose(*losses, rtol=1e-14)
@@ -213,7 +213,7 @@ def test_one_trace_per_configuration(options):
         traces.append(1)
         return quadratic(weights)
 
-    function = function_of(make_step, weights, supervised, WIG(5), **options)
+    function = function_of(make_step, weights, supervised(), WIG(5), **options)
     results = [function(*problem(5, seed)[1:])[0] for seed in range(3)]
     assert len({float(r) for r in results}) == 3
     assert len(traces) == 1
@@ -222,7 +222,7 @@ def test_one_trace_per_configuration(options):
 def test_targets_must_fit():
     weights, state, targets = problem(3)
     with pytest.raises(ValueError, match="3 frames"):
-        unroll(quadratic(weights), state, targets, supervised, WIG(4))
+        unroll(quadratic(weights), state, targets, supervised(), WIG(4))
 
 
 @pytest.mark.parametrize(

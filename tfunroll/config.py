@@ -50,8 +50,8 @@ class Stage:
 class RunConfig:
     """Settings of one run: a system, a network, modalities × seeds, and their evaluation."""
 
-    system: str = _flag("ks", "task", "physical system: ks")
-    dataset_config: str = _flag("tiny", "task", "dataset: tiny, study, fine or published")
+    system: str = _flag("ks", "task", "physical system: ks or kolmogorov")
+    dataset_config: str = _flag("tiny", "task", "dataset config, such as tiny or study")
     data: str = _flag("", "task", "own data: path of its description file (see README)")
     data_dir: str = _flag("", "task", "where datasets live; TFDS's default folder if empty")
     mode: str = _flag("correction", "task", "correction (network beside a solver) or prediction")
@@ -226,7 +226,8 @@ class RunConfig:
         if self.loss == "physics" and not self._on_reference_grid(system):
             raise InputError(
                 f"loss=physics needs data on the reference solver's own grid; dataset_config "
-                f"allowed: {', '.join(system.on_reference_grid)}; own data is not known to be"
+                f"allowed: {', '.join(system.on_reference_grid) or 'none'}; own data is not known "
+                "to be"
             )
 
     def _at_least(self, name: str, least: float) -> None:

@@ -76,6 +76,14 @@ class Solver(abc.ABC):
     def bind(self, params: Params) -> Step:
         """See Stepper.bind."""
 
+    def lift(self, state: State) -> State:
+        """A state of the networks' grid on the solver's own, where that is another."""
+        return state
+
+    def project(self, state: State) -> State:
+        """A state of the solver's own grid on the networks' grid; undoes ``lift``."""
+        return state
+
 
 @dataclass(frozen=True)
 class Domain:

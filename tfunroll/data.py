@@ -64,7 +64,7 @@ class Dataset:
 
     Attributes:
       name: of the TFDS dataset, or "own".
-      config: its config, or the name of the description file.
+      config: its config (of ``hosted`` the archive's), or the name of the description file.
       splits: by name.
       frame_time: time between frames.
       path: folder or file it was read from.
@@ -111,7 +111,7 @@ def load(
     splits = {split: _read_split(builder, split) for split in system.splits}
     for split, trajectories in splits.items():
         trajectories.check(system, f"{path}, split {split}")
-    return Dataset(system.dataset, config, splits, system.frame_time, path)
+    return Dataset(system.dataset, builder.content, splits, system.frame_time, path)
 
 
 def _read_split(builder: datasets.TrajectoryBuilder, split: str) -> Trajectories:

@@ -8,7 +8,8 @@ import pandas as pd
 import tensorflow as tf
 
 from tfunroll import metrics
-from tfunroll.core import InputError, Stepper, check_choice
+from tfunroll.cases import all_cases, start_frames
+from tfunroll.core import InputError, Solver, Stepper, check_choice
 from tfunroll.flops import flops_per_frame, largest_substeps
 from tfunroll.results import COLUMNS
 from tfunroll.systems.base import TEST_SPLITS, System
@@ -70,17 +71,18 @@ class Evaluation:
 def check_fit(system: System, dataset, settings: Settings) -> None:
     """InputError if this dataset cannot be evaluated with these settings.
 
-    That is: horizons longer than the trajectories, a missing test set, or the physics residual of
-    data that do not live on the reference solver's grid.
+    That is: horizons longer than the trajectories, a missing test set, metrics of flows for
+    another system, or the physics residual of data off the reference solver's grid.
     """
     if "physics_residual" in settings.metrics and dataset.config not in system.on_reference_grid:
         raise InputError(
             f"metrics=physics_residual is not defined for dataset_config={dataset.config}; "
             f"allowed with: {', '.join(system.on_reference_grid) or 'none'}"
         )
+    metrics.check_defined(settings.metrics, system.flow)
     for name in settings.test_sets:
         check_choice("test_sets", name, dataset.splits)
-        _start_frames(dataset.splits[name].states.shape[1], settings)
+        start_frames(dataset.splits[name].states.shape[1], settings)
 
 
 class Evaluator:
@@ -99,13 +101,13 @@ class Evaluator:
         check_fit(system, dataset, settings)
         self.stepper, self.system, self.settings = stepper, system, settings
         self.traces = 0
-        self.cases, states, params = _cases(dataset, settings)
+        self.cases, states, params = all_cases(dataset, settings)
         self._initial = tf.constant(states[:, 0], settings.dtype)
         self._references = states[:, 1:]
         self._params = {name: tf.constant(p, settings.dtype) for name, p in params.items()}
         self._roll = self._rollout
         if _compilable(stepper):
-            compiled = tf.function(self._rollout, jit_compile=settings.jit_compile)
+            compiled = tf.function(self._rollout, jit_compile=settings.jit_compile, autograph=False)
             self._roll = compiled.get_concrete_function(self._initial, self._params)
 
     def run(self, labels: Mapping[str, object]) -> Evaluation:
@@ -116,22 +118,27 @@ class Evaluator:
             The counts of weights are taken from ``stepper.net`` unless ``labels`` has them.
         """
         predictions, stepped = self._roll(self._initial, self._params)
-        u, r = predictions.numpy(), self._references
-        stepped = None if stepped is None else stepped.numpy()
+        predictions, references = predictions.numpy(), self._references
+        measured, grid = self.system.measured, self.system.flow
+        u, r = predictions[..., measured], references[..., measured]
+        stepped = None if stepped is None else stepped.numpy()[..., measured]
         labels = {"system": self.system.name, "num_weights": _num_weights(self.stepper), **labels}
         parts = [
-            self._rows(name, *metrics.compute(name, u, r, self.settings.horizon, stepped))
+            self._rows(name, *metrics.compute(name, u, r, self.settings.horizon, stepped, grid))
             for name in self.settings.metrics
         ]
         results = pd.concat(parts, ignore_index=True).assign(**labels)
         missing = [name for name in COLUMNS if name not in results]
         if missing:
             raise ValueError(f"labels lack {missing}")
-        return Evaluation(results[list(COLUMNS)], self._samples(u, r))
+        return Evaluation(results[list(COLUMNS)], self._samples(predictions, references))
 
     def _rollout(self, initial, params):
         self.traces += 1  # runs while tracing only
-        frames = rollout(self.stepper.bind(params), initial, self.settings.long_horizon)
+        start, view = initial, tf.identity
+        if isinstance(self.stepper, Solver):  # on a grid of its own, it stays there
+            start, view = self.stepper.lift(initial), self.stepper.project
+        frames = rollout(self.stepper.bind(params), start, self.settings.long_horizon, view)
         if "physics_residual" not in self.settings.metrics:
             return frames, None
         before = tf.concat([initial[:, None], frames[:, :-1]], axis=1)
@@ -160,14 +167,14 @@ class Evaluator:
         start = self.cases["start_frame"]
         first = self.cases[start == start.groupby(self.cases["test_set"]).transform("min")]
         chosen = first.groupby(["test_set", "physics"], sort=False).head(SAMPLE_TRAJECTORIES)
-        i = chosen.index.to_numpy()
+        i, measured = chosen.index.to_numpy(), self.system.measured
         texts = ("test_set", "physics", "trajectory")
         return {
             "reference": r[i],
             "prediction": u[i],
             **{name: chosen[name].to_numpy().astype(str) for name in texts},
             "start_frame": chosen["start_frame"].to_numpy(),
-            "stability": metrics.stability_label(u[i], r[i]),
+            "stability": metrics.stability_label(u[i][..., measured], r[i][..., measured]),
         }
 
 
@@ -196,13 +203,11 @@ def baselines(
 ) -> list[Evaluation]:
     """Persistence, the coarse solver alone, and a solver of the corrected stepper's cost.
 
-    They carry the labels of the models they are compared with, number of weights included (it says
-    which networks, in a table of many), seed 0, and a name of their own as modality. The last one
-    is called "equal-cost solver (n sub-steps)": the scheme of the reference with the most sub-steps
-    per frame whose floating point operations do not exceed those of ``corrected``. On data of the
-    reference solver's own grid more sub-steps than the reference's lead away from the data again,
-    so there it is the reference itself wherever that one is cheap enough: on KS ``study`` its two
-    sub-steps cost a small part of a network, and it is exact.
+    They carry the labels of the models they are compared with, number of weights included, seed 0,
+    and a name of their own as modality. The last one is called "equal-cost solver (n sub-steps)":
+    the scheme of the reference with the most sub-steps per frame whose floating point operations do
+    not exceed those of ``corrected``. More than the reference's lead away from the data again, so
+    there it is the reference itself wherever that one is cheap enough.
 
     Args:
       corrected: None leaves the last one out, as does one that costs less than a sub-step.
@@ -227,67 +232,13 @@ def _equal_cost(system, dataset, settings, corrected) -> int:
     state = tf.constant(trajectories.states[:1, 0], settings.dtype)
     params = {n: tf.constant(p[:1], settings.dtype) for n, p in trajectories.params.items()}
     reference = system.reference()
-    cap = MAX_SUBSTEPS
+    cap = system.refined_limit or MAX_SUBSTEPS
     if dataset.config in system.on_reference_grid:
         cap = round(reference.frame_time / reference.dt)
     if not (_compilable(corrected) and _compilable(reference)):
         return 0  # what is not in the graph cannot be counted
     budget = flops_per_frame(corrected, params, state)
     return largest_substeps(system.refined, budget, params, state, cap)
-
-
-def _cases(dataset, settings) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray]]:
-    """Test cases: their columns, states [case, 1 + long_horizon, *space, channel], parameters."""
-    tables, states, params = [], [], []
-    for name in settings.test_sets:
-        data = dataset.splits[name]
-        starts = _start_frames(data.states.shape[1], settings)
-        count = len(data.states)
-        states += [data.states[:, s : s + 1 + settings.long_horizon] for s in starts]
-        params += [data.params] * len(starts)
-        physics = [
-            ";".join(f"{key}={values[i]:g}" for key, values in data.params.items())
-            for i in range(count)
-        ]
-        flags = data.diagnostics.get("chaotic") if data.diagnostics else None
-        for s in starts:
-            tables.append(
-                pd.DataFrame(
-                    {
-                        "dataset": f"{dataset.name}/{dataset.config}",
-                        "test_set": name,
-                        "trajectory": list(data.ids),
-                        "start_frame": s,
-                        "physics": physics,
-                        "chaotic": True if flags is None else _flag_at(flags, s),
-                    }
-                )
-            )
-    names = params[0]
-    return (
-        pd.concat(tables, ignore_index=True),
-        np.concatenate(states),
-        {name: np.concatenate([p[name] for p in params]) for name in names},
-    )
-
-
-def _start_frames(frames: int, settings: Settings) -> np.ndarray:
-    last = frames - 1 - settings.long_horizon
-    if last < 0:
-        raise InputError(
-            f"long_horizon={settings.long_horizon} is longer than the test trajectories of "
-            f"{frames} frames allow; at most {frames - 1}"
-        )
-    if settings.starts > last + 1:
-        raise InputError(
-            f"starts={settings.starts} with long_horizon={settings.long_horizon}: test "
-            f"trajectories of {frames} frames have at most {last + 1} start frames"
-        )
-    return np.linspace(0, last, settings.starts).round().astype(int)
-
-
-def _flag_at(flags: np.ndarray, frame: int) -> np.ndarray:
-    return flags[:, min(frame // 100, flags.shape[1] - 1)].astype(bool)
 
 
 def _compilable(stepper) -> bool:

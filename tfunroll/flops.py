@@ -8,7 +8,8 @@ import tensorflow as tf
 from tfunroll.core import Solver, Stepper
 
 # Operations of one complex transform of n points over n log2 n; real ones take half.
-FFT_COSTS = {"FFT": 5.0, "IFFT": 5.0, "RFFT": 2.5, "IRFFT": 2.5}
+FFT_COSTS = {"FFT": 5.0, "IFFT": 5.0, "RFFT": 2.5, "IRFFT": 2.5, "RFFT2D": 2.5, "IRFFT2D": 2.5}
+LOOPS = ("While", "StatelessWhile")  # their second input is the number of iterations at most
 
 
 def flops_per_frame(stepper: Stepper, params: dict, state: tf.Tensor) -> int:
@@ -22,8 +23,21 @@ def flops_per_frame(stepper: Stepper, params: dict, state: tf.Tensor) -> int:
       params: {name: [1]}, eager tensors. state: [1, *space, channel].
     """
     step = stepper.bind(params)
-    graph = tf.function(step).get_concrete_function(tf.TensorSpec(state.shape, state.dtype)).graph
-    return _profiled(graph) + sum(_fft(op) for op in graph.get_operations())
+    if isinstance(stepper, Solver):
+        state = stepper.lift(state)
+    spec = tf.TensorSpec(state.shape, state.dtype)
+    return _count(tf.function(step, autograph=False).get_concrete_function(spec).graph)
+
+
+def _count(graph) -> int:
+    """Operations of a graph, with those of its loops as often as they run."""
+    total = _profiled(graph)
+    for op in graph.get_operations():
+        total += _fft(op)
+        if op.type in LOOPS:
+            body = graph._get_function(op.get_attr("body").name).graph
+            total += int(tf.get_static_value(op.inputs[1])) * _count(body)
+    return total
 
 
 def _profiled(graph) -> int:
@@ -40,20 +54,20 @@ def _profiled(graph) -> int:
 
 
 def _fft(op) -> int:
-    """Operations of one FFT node, over all its lines."""
+    """Operations of one FFT node: of one transform over all its axes, times the batch."""
     if op.type not in FFT_COSTS:
         return 0
     source, result = op.inputs[0].shape, op.outputs[0].shape
-    points = max(source[-1], result[-1])
-    lines = math.prod(source[:-1])
-    return round(FFT_COSTS[op.type] * lines * points * math.log2(points))
+    axes = 2 if op.type.endswith("2D") else 1
+    points = math.prod(source[-axes:-1]) * max(source[-1], result[-1])
+    return round(FFT_COSTS[op.type] * math.prod(source[:-axes]) * points * math.log2(points))
 
 
 def largest_substeps(refined, budget: int, params: dict, state: tf.Tensor, cap: int) -> int:
     """The most sub-steps per frame, up to ``cap``, whose operations fit into ``budget``; or 0.
 
-    ``refined`` maps a number of sub-steps to a Solver whose cost grows by a constant per sub-step,
-    so two counts give all others.
+    ``refined`` maps a number of sub-steps to a Solver whose cost grows by at least a constant per
+    sub-step, so two counts bound all others.
     """
 
     def count(substeps: int) -> int:
@@ -61,4 +75,9 @@ def largest_substeps(refined, budget: int, params: dict, state: tf.Tensor, cap: 
         return flops_per_frame(solver, params, state)
 
     one, two = count(1), count(2)
-    return 0 if one > budget else min(cap, 1 + (budget - one) // max(1, two - one))
+    if one > budget:
+        return 0
+    best = min(cap, 1 + (budget - one) // max(1, two - one))
+    while best > 2 and count(best) > budget:  # finer grids cost more than in proportion
+        best -= 1
+    return best

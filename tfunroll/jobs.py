@@ -8,6 +8,7 @@ import pandas as pd
 from tfunroll import data, results, systems, workers
 from tfunroll.config import RunConfig
 from tfunroll.evaluation import Evaluator, Settings, baselines
+from tfunroll.files import write_json
 from tfunroll.models import save_description
 from tfunroll.run_folder import (
     BASELINES,
@@ -17,7 +18,6 @@ from tfunroll.run_folder import (
     save_samples,
     shared_folder,
     start_checkpoints,
-    write_json,
 )
 from tfunroll.summaries import Summaries
 from tfunroll.systems.base import TEST_SPLITS

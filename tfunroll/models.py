@@ -8,6 +8,7 @@ from tfunroll.checkpoints import restore_weights
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError, Stepper
 from tfunroll.features import Features
+from tfunroll.files import write_json
 from tfunroll.nets import keras
 
 FILE = "model.json"
@@ -46,13 +47,12 @@ def build_stepper(config: RunConfig, net, features):
 
 def save_description(folder: pathlib.Path, config: RunConfig, features: Features, net) -> None:
     """Writes what ``load`` needs besides the checkpoint."""
-    folder.mkdir(parents=True, exist_ok=True)
     description = {
         "config": json.loads(config.to_json()),
         "features": features.to_json(),
         "num_weights": net.count_params(),
     }
-    (folder / FILE).write_text(json.dumps(description, indent=1))
+    write_json(folder / FILE, description)
 
 
 def load(path: str | pathlib.Path) -> Stepper:

@@ -1,6 +1,5 @@
 """The table of results: its columns, summaries with paired tests, and the printed table."""
 
-import os
 import pathlib
 from collections.abc import Mapping
 
@@ -9,11 +8,15 @@ import pandas as pd
 from scipy import stats
 from tabulate import tabulate
 
+from tfunroll.files import replacing
+from tfunroll.metrics import METRICS
+
 MODEL = ("system", "dataset", "mode", "correction", "net", "num_weights", "modality", "steps")
 CASE = ("test_set", "trajectory", "start_frame", "physics")
 COLUMNS = ("run_id", *MODEL, "seed", *CASE, "metric", "frame", "value", "status", "chaotic")
 TEXTS = ("run_id", "dataset", "mode", "correction", "net", "trajectory", "physics")
-ERRORS = ("relative_error", "mse", "nrmse", "physics_residual")  # compared as ratios: log
+ERRORS = tuple(name for name, metric in METRICS.items() if metric.error)  # ratios: log
+TIMES = ("vorticity_correlation_time", "correlation_time")  # of the table, the first a model has
 ORDER = ("ONE", "NOG", "WIG")
 SETS = {"test_interpolation": "interp.", "test_extrapolation": "extrap."}
 WHOLE = -1  # stands for the empty frame of whole-rollout metrics while grouping
@@ -23,14 +26,9 @@ MATCH = tuple(key for key in GROUP if key not in ("modality", "steps"))
 
 
 def write_csv(table: pd.DataFrame, path) -> None:
-    """Writes a table whole or not at all: to a file beside it first, then renamed."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        table.to_csv(temporary, index=False, float_format="%.9g")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Writes a table, whole or not at all."""
+    with replacing(pathlib.Path(path)) as new:
+        table.to_csv(new, index=False, float_format="%.9g")
 
 
 def read_csv(path) -> pd.DataFrame:
@@ -186,7 +184,8 @@ def _cells(model: pd.DataFrame, sets: list[str]) -> dict[str, str]:
     """The measured cells of one model's row."""
     cells = {}
     errors = model[model["metric"] == "relative_error"].set_index("test_set")
-    times = model[model["metric"] == "correlation_time"]
+    present = [name for name in TIMES if (model["metric"] == name).any()]
+    times = model[model["metric"].isin(present[:1])]
     for name in sets:
         if name in errors.index:
             row = errors.loc[name]

@@ -20,6 +20,7 @@ import numpy as np
 
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
+from tfunroll.files import replacing
 
 BASELINES = "baselines"
 SHARED = "shared"
@@ -59,10 +60,9 @@ def samples(out: pathlib.Path) -> dict[tuple[str, int], dict[str, np.ndarray]]:
 
 
 def save_samples(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes samples.npz atomically."""
-    temporary = folder / "samples.tmp.npz"
-    np.savez_compressed(temporary, **arrays)
-    temporary.replace(folder / "samples.npz")
+    """Writes samples.npz, whole or not at all."""
+    with replacing(folder / "samples.npz") as new:
+        np.savez_compressed(new, **arrays)
 
 
 def training_outcomes(out: pathlib.Path, modality: str) -> list[dict]:
@@ -73,13 +73,6 @@ def training_outcomes(out: pathlib.Path, modality: str) -> list[dict]:
 def finished(folder: pathlib.Path) -> bool:
     """Whether the training of a network has come to its end."""
     return (folder / "training.json").exists()
-
-
-def write_json(path: pathlib.Path, values) -> None:
-    """Writes a JSON file atomically."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(values, indent=1))
-    temporary.replace(path)
 
 
 def start_checkpoints(config: RunConfig, seed: int) -> pathlib.Path | None:

@@ -13,6 +13,7 @@ from tfunroll.config import RunConfig, check_writable
 from tfunroll.core import InputError
 from tfunroll.environment import describe_environment, environment
 from tfunroll.evaluation import check_fit
+from tfunroll.files import write_json
 from tfunroll.jobs import (
     evaluate_baselines,
     evaluate_network,
@@ -33,7 +34,6 @@ from tfunroll.run_folder import (
     samples,
     start_checkpoints,
     training_outcomes,
-    write_json,
 )
 
 

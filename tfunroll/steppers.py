@@ -15,16 +15,17 @@ Net = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Prediction:
-    """The network alone: next = net(input), or next = u + net(input) if ``residual``."""
+    """The network alone: next = scale · net(input), or u + that if ``residual``."""
 
-    def __init__(self, net: Net, features: Features, residual: bool = False):
-        self.net, self.features, self.residual = net, features, residual
+    def __init__(self, net: Net, features: Features, residual: bool = False, scale: float = 1.0):
+        self.net, self.features, self.residual, self.scale = net, features, residual, scale
 
     def bind(self, params: Params) -> Step:
         inputs = self.features.bind(params)
 
         def step(state):
             change = self.features.increment(self.net(inputs(state)), state.dtype)
+            change *= self.scale
             return state + change if self.residual else change
 
         return step

@@ -207,14 +207,19 @@ def _recomputed_loop(advance, state, probes, steps):
     return loop(state, probes)
 
 
-def rollout(step: Step, state: State, frames: int) -> tf.Tensor:
-    """The ``frames`` states after ``state``: [batch, frames, *space, channel], always looped."""
+def rollout(
+    step: Step, state: State, frames: int, view: Callable[[State], tf.Tensor] = tf.identity
+) -> tf.Tensor:
+    """The ``frames`` states after ``state``: [batch, frames, *space, channel], always looped.
+
+    ``view`` of each state is what is kept, such as the state on a coarser grid.
+    """
 
     def body(k, state, kept):
         state = step(state)
-        return k + 1, state, kept.write(k, state)
+        return k + 1, state, kept.write(k, view(state))
 
-    kept = tf.TensorArray(state.dtype, size=frames, element_shape=state.shape)
+    kept = tf.TensorArray(state.dtype, size=frames, element_shape=view(state).shape)
     _, _, kept = tf.while_loop(
         lambda k, *_: k < frames, body, (0, state, kept), maximum_iterations=frames
     )

@@ -194,9 +194,11 @@ class Updates:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             tape.watch(probes)
-            level_loss = losses.supervised
+            channels = self.system.loss_channels
+            level_loss = losses.supervised(channels)
             if self.config.loss == "physics":
-                level_loss = losses.physics_residual(self.system.reference(), params)
+                reference = self.system.reference()
+                level_loss = losses.physics_residual(reference, params, channels)
             step = self.stepper.bind(params)
             loss, _ = unroll(
                 *(step, start, targets, level_loss, unrolling, probes),
@@ -224,8 +226,10 @@ class Updates:
             reference = truth[:, 1:]
             states = rollout(self.stepper.bind(params), truth[:, 0], horizon)
             axes = list(range(1, states.shape.rank))
-            peak = tf.reduce_max(tf.square(reference), axes)
-            error = tf.reduce_mean(tf.math.squared_difference(states, reference), axes) / peak
+            compared = self.system.loss_channels
+            u, r = states[..., :compared], reference[..., :compared]
+            error = tf.reduce_mean(tf.math.squared_difference(u, r), axes)
+            error /= tf.reduce_max(tf.square(r), axes)
             return tf.cast(tf.reduce_mean(error), tf.float32), states[0], reference[0]
 
         return validate

@@ -5,7 +5,7 @@ import importlib
 from tfunroll.core import check_choice
 from tfunroll.systems.base import ParamRange, System
 
-MODULES = {"ks": "tfunroll.systems.ks"}
+MODULES = {"ks": "tfunroll.systems.ks", "kolmogorov": "tfunroll.systems.kolmogorov"}
 
 __all__ = ["MODULES", "ParamRange", "System", "get"]
 

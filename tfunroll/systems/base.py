@@ -7,6 +7,7 @@ import numpy as np
 
 from tfunroll.core import Domain, InputError, Solver, Stepper, check_choice
 from tfunroll.features import Features
+from tfunroll.metrics import StaggeredGrid
 from tfunroll.steppers import Net, Prediction
 
 MODES = ("correction", "prediction")
@@ -47,13 +48,19 @@ class System:
       reference: () -> the solver that makes the data.
       coarse: (coarse, solver_fraction) -> the cheap solver that is corrected.
       coarse_kinds: allowed names of coarse solvers, the default first.
-      refined: substeps -> the reference scheme with that many sub-steps per frame, for baselines.
+      refined: substeps -> the reference scheme with that many sub-steps per frame, for baselines;
+        on a finer grid where sub-steps alone would not help.
       initial_state: (params, seed) -> states to start a spin-up from, float64.
       spin_up_frames: frames dropped before a trajectory is kept.
       corrections: kind -> (solver, net, features, solver_fraction) -> stepper, the default first.
       correction_channels, prediction_channels: leading state channels the network changes.
       metrics: default metrics. horizon, long_horizon: default frames of evaluation.
       lyapunov_time: 1/λ1 in frames, roughly; None if not chaotic.
+      flow: staggered grid of a two-dimensional flow, whose leading channels are the velocity
+        (u, v): metrics then compare these two alone. None for all else: all channels count.
+      refined_limit: sub-steps with which ``refined`` is the reference itself, or None.
+      loss_channels: leading state channels that the loss compares; None for all.
+      prediction_scale: predictions are u + this · net; None: they are net, or u + net on demand.
       on_reference_grid: configs whose data live on the reference solver's own grid, where a
         physics residual is defined.
     """
@@ -79,7 +86,16 @@ class System:
     horizon: int
     long_horizon: int
     lyapunov_time: float | None = None
+    flow: StaggeredGrid | None = None
+    refined_limit: int | None = None
+    loss_channels: int | None = None
+    prediction_scale: float | None = None
     on_reference_grid: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> slice:
+        """The channels that metrics compare."""
+        return slice(None) if self.flow is None else slice(2)
 
     def features(self, mode: str) -> Features:
         """What the network sees in ``mode``."""
@@ -105,6 +121,8 @@ class System:
         """The stepper that is trained: a prediction, or a correction of a coarse solver."""
         check_choice("mode", mode, MODES)
         if mode == "prediction":
+            if self.prediction_scale is not None:
+                return Prediction(net, features, True, self.prediction_scale)
             return Prediction(net, features, residual)
         check_choice("correction", correction, self.corrections)
         check_choice("coarse", coarse, self.coarse_kinds)

@@ -5,47 +5,13 @@ frame: the initial state is in neither array and is never counted. Sums run in f
 identical to its reference scores exactly zero, one that blew up scores inf, none scores NaN.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-
-from tfunroll.core import check_choice
 
 DIVERGED_ERROR = 1e3  # relative error beyond which a rollout counts as diverged
 CORRELATION_THRESHOLD = 0.2
 CORRELATION_RUN = 5  # a run of more than this many uncorrelated frames ends the correlation
 ENERGY_FACTOR = 10.0  # times the largest energy of the reference: no attractor reaches that
 STATIC_CHANGE = 0.01  # of the reference's change per frame, below which a rollout stands still
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a metric is.
-
-    Attributes:
-      kind: "rollout" (one value over the short horizon), "time" (one value, in frames, over the
-        long horizon) or "frame" (a value per frame).
-      description: for tables and axes.
-    """
-
-    kind: str
-    description: str
-
-
-METRICS = {
-    "relative_error": Metric("rollout", "relative error"),
-    "mse": Metric("frame", "mean squared error"),
-    "nrmse": Metric("frame", "normalised RMSE"),
-    "physics_residual": Metric("frame", "squared distance to one reference step"),
-    "correlation_time": Metric("time", "correlation time [frames]"),
-    "divergence_time": Metric("time", "divergence time [frames]"),
-}
-
-
-def check_metrics(names) -> None:
-    """Raises InputError for a name that is not in METRICS."""
-    for name in names:
-        check_choice("metrics", name, METRICS)
 
 
 def relative_error(u: np.ndarray, r: np.ndarray) -> np.ndarray:
@@ -56,7 +22,7 @@ def relative_error(u: np.ndarray, r: np.ndarray) -> np.ndarray:
     """
     axes = tuple(range(1, r.ndim))
     peak = np.max(np.square(r, dtype=np.float64), axis=axes)
-    return _blown_up_is_inf(_divide(np.mean(_squared(u, r), axis=axes), peak))
+    return _blown_up_is_inf(divide(np.mean(_squared(u, r), axis=axes), peak))
 
 
 def mse(u: np.ndarray, r: np.ndarray) -> np.ndarray:
@@ -68,7 +34,7 @@ def mse(u: np.ndarray, r: np.ndarray) -> np.ndarray:
     space = tuple(range(2, r.ndim))
     error = np.mean(_squared(u, r), axis=space)
     peak = np.max(np.square(r, dtype=np.float64), axis=(1, *space))
-    blown_up = np.isinf(_blown_up_is_inf(_divide(error, peak[:, None])))
+    blown_up = np.isinf(_blown_up_is_inf(divide(error, peak[:, None])))
     return np.where(np.logical_or.accumulate(blown_up, axis=1), np.inf, error)
 
 
@@ -78,21 +44,31 @@ def nrmse(u: np.ndarray, r: np.ndarray) -> np.ndarray:
     Dimensionless, [sample, frame]; inf as in mse. Unrelated states of the same size give √2.
     """
     size = np.mean(np.square(r, dtype=np.float64), axis=tuple(range(1, r.ndim)))
-    return _divide(np.sqrt(mse(u, r)), np.sqrt(size)[:, None])
+    return divide(np.sqrt(mse(u, r)), np.sqrt(size)[:, None])
 
 
-def physics_residual(u: np.ndarray, stepped: np.ndarray, r: np.ndarray) -> np.ndarray:
+def rollout_mse(u: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """mean over frames of mse(u, r): [sample], in squared units of u."""
+    return np.mean(mse(u, r), axis=1)
+
+
+def relative_l2(u: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """‖u − r‖ / ‖r‖ of each frame by itself: dimensionless, [sample, frame]; inf as in mse."""
+    size = np.mean(np.square(r, dtype=np.float64), axis=tuple(range(2, r.ndim)))
+    return np.sqrt(divide(mse(u, r), size))
+
+
+def physics_residual(u: np.ndarray, r: np.ndarray, stepped: np.ndarray) -> np.ndarray:
     """mean over space and channels of (u_t − S(u_{t−1}))², S one step of the reference solver.
 
     Args:
-      u: the rollout. stepped: S(u_{t−1}) for each of its frames, the first from the initial state.
-      r: the reference, only to tell where u has blown up, as in mse.
+      u: the rollout. r: the reference, only to tell where u has blown up, as in mse.
+      stepped: S(u_{t−1}) for each frame of u, the first from the initial state.
     Returns: [sample, frame], in squared units of u.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         residual = np.mean(_squared(u, stepped), axis=tuple(range(2, u.ndim)))
-    bad = np.isinf(mse(u, r)) | ~np.isfinite(residual)
-    return np.where(np.logical_or.accumulate(bad, axis=1), np.inf, residual)
+    return inf_once_blown_up(residual, u, r)
 
 
 def correlation(u: np.ndarray, r: np.ndarray) -> np.ndarray:
@@ -105,7 +81,7 @@ def correlation(u: np.ndarray, r: np.ndarray) -> np.ndarray:
     same = np.all(u == r, axis=-1)
     u = np.where(np.all(np.isfinite(u), axis=-1, keepdims=True), u, 0.0)
     # Scaled by its maximum, a frame of 1e200 does not overflow in the squares.
-    u = _divide(u, np.max(np.abs(u), axis=-1, keepdims=True))
+    u = divide(u, np.max(np.abs(u), axis=-1, keepdims=True))
     u, r = u - u.mean(-1, keepdims=True), r - r.mean(-1, keepdims=True)
     size = np.sqrt(np.sum(u * u, -1) * np.sum(r * r, -1))
     value = np.divide(np.sum(u * r, -1), size, out=np.zeros_like(size), where=size > 0)
@@ -168,30 +144,10 @@ def stability_label(u: np.ndarray, r: np.ndarray) -> np.ndarray:
     return np.where(unstable, "unstable", np.where(static, "static", "regular"))
 
 
-def compute(
-    name: str, u: np.ndarray, r: np.ndarray, horizon: int, stepped: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """A metric of METRICS by name, with the status of each value.
-
-    Args:
-      u, r: rollout and reference over the long horizon.
-      horizon: frames that "rollout" metrics average over.
-      stepped: for physics_residual, see there.
-    Returns:
-      values, [sample] or for kind "frame" [sample, frame], and their status: "ok", "censored" or
-      "diverged" (value inf), same shape.
-    """
-    check_metrics([name])
-    censored = np.bool_(False)
-    if name == "physics_residual":
-        values = physics_residual(u, stepped, r)
-    elif METRICS[name].kind == "time":
-        values, censored = globals()[name](u, r)
-    elif METRICS[name].kind == "rollout":
-        values = relative_error(u[:, :horizon], r[:, :horizon])
-    else:
-        values = globals()[name](u, r)
-    return values, np.where(np.isinf(values), "diverged", np.where(censored, "censored", "ok"))
+def inf_once_blown_up(values: np.ndarray, u: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """``values`` [sample, frame] of a rollout, inf from the frame on where mse or they are so."""
+    bad = np.isinf(mse(u, r)) | ~np.isfinite(values)
+    return np.where(np.logical_or.accumulate(bad, axis=1), np.inf, values)
 
 
 def _squared(u, r):
@@ -199,7 +155,7 @@ def _squared(u, r):
         return np.square(np.subtract(u, r, dtype=np.float64))
 
 
-def _divide(a, b):
+def divide(a, b):
     """a / b, where a reference of zeros leaves a zero error zero and any other error inf."""
     a, b = np.broadcast_arrays(a, b)
     with np.errstate(over="ignore"):

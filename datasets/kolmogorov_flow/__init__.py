@@ -1,0 +1,1 @@
+"""TFDS dataset of Kolmogorov flow; see README.md."""

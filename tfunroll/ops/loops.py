@@ -1,0 +1,56 @@
+"""A fixed number of iterations as one differentiable loop that stores states alone."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+
+def iterate(
+    function: Callable[..., tf.Tensor], times: int, state: tf.Tensor, operands: Sequence[tf.Tensor]
+) -> tf.Tensor:
+    """state ← function(state, *operands), ``times`` times.
+
+    The gradient is the exact one of these iterations: a loop backwards that recomputes each from
+    the state entering it. Beside an unrolled graph it is a small body to compile, and XLA on a CPU
+    runs it several times faster, because it then fuses within an iteration only.
+
+    Args:
+      function: the shapes and dtypes of state and result agree. Gradients reach state and operands,
+        nothing else that it closes over; other constants must be NumPy arrays.
+      times: at least 1.
+      operands: real tensors, the same in every iteration.
+    """
+    if times == 1:
+        return function(state, *operands)
+
+    @tf.custom_gradient
+    def loop(state, *operands):
+        kept = tf.TensorArray(state.dtype, size=times, element_shape=state.shape)
+        _, final, kept = tf.while_loop(
+            lambda k, *_: k < times,
+            lambda k, now, kept: (k + 1, function(now, *operands), kept.write(k, now)),
+            (tf.constant(0), state, kept),
+            maximum_iterations=times,
+        )
+        entering = kept.stack()
+
+        def gradient(upstream):
+            def back(k, upstream, *sums):
+                before = entering[k]
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch([before, *operands])
+                    after = function(before, *operands)
+                upstream, *terms = tape.gradient(after, [before, *operands], upstream, "zero")
+                return k - 1, upstream, *(s + t for s, t in zip(sums, terms, strict=True))
+
+            _, to_state, *to_operands = tf.while_loop(
+                lambda k, *_: k >= 0,
+                back,
+                (tf.constant(times - 1), upstream, *map(tf.zeros_like, operands)),
+                maximum_iterations=times,
+            )
+            return to_state, *to_operands
+
+        return final, gradient
+
+    return loop(state, *operands)

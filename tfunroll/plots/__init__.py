@@ -1,0 +1,63 @@
+"""Pictures of a run, from its saved results alone.
+
+Every line, bar and panel is told apart by more than its colour: markers, dashes, hatches and a
+palette for colour-blind readers (Okabe & Ito). Fields use maps of monotone lightness, so that grey
+prints keep their order; signed fields of flows a diverging one, symmetric about zero.
+"""
+
+import pathlib
+
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from tfunroll.plots import flows
+from tfunroll.plots.curves import curves
+from tfunroll.plots.rollouts import rollouts, spectra
+from tfunroll.plots.style import TITLES, Samples
+from tfunroll.results import model_order
+from tfunroll.systems.base import System
+
+__all__ = ["plot_run"]
+
+
+def plot_run(
+    out_dir, results: pd.DataFrame, samples: Samples, system: System
+) -> list[pathlib.Path]:
+    """Writes the pictures of a run; returns their paths.
+
+    All systems: curves. One dimension: rollouts over space and time, spectra. Flows: vorticity of
+    a case per test set, spectra, evolution, and rollout.gif. PNG and PDF but for the animation.
+
+    Args:
+      out_dir: an existing folder.
+      results: table with results.COLUMNS; modalities that are missing are left out.
+      samples: (modality, seed) -> Evaluation.samples; of each modality the lowest seed is drawn.
+      system: says which of these, and names and scales them.
+    """
+    out, figures = pathlib.Path(out_dir), {"curves": curves(results, system)}
+    order = model_order(modality for modality, _ in samples)
+    drawn = {m: samples[min(key for key in samples if key[0] == m)] for m in order}
+    paths = []
+    if drawn and system.flow:
+        sets = dict.fromkeys(next(iter(drawn.values()))["test_set"])
+        for name in sets:
+            figures[f"vorticity_{TITLES.get(name, name)}"] = flows.vorticity(drawn, system, name)
+        figures |= {
+            "spectra": flows.spectra(drawn, system),
+            "evolution": flows.evolution(drawn, system),
+        }
+        paths.append(out / "rollout.gif")
+        flows.animate(drawn, system, next(iter(sets)), paths[-1])
+    elif drawn:
+        figures["spectra"] = spectra(drawn)
+        if len(system.domain.shape) == 1:
+            figures["rollouts"] = rollouts(drawn, system)
+    for name, figure in figures.items():
+        FigureCanvasAgg(figure)
+        for ax in figure.axes:
+            ax.minorticks_off()  # on log axes they take half of the drawing time
+        for suffix, dpi in ((".png", 130), (".pdf", 200)):
+            paths.append(out / f"{name}{suffix}")
+            figure.savefig(paths[-1], dpi=dpi)
+            figure.set_layout_engine("none")  # laid out once; the second file keeps the places
+    return paths

@@ -1,0 +1,51 @@
+"""How models are told apart, the same in every picture."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from tfunroll.results import model_order
+
+
+class Style(NamedTuple):
+    """How a model is drawn."""
+
+    color: str  # of the palette of Okabe & Ito
+    dashes: object
+    marker: str
+    hatch: str = ""
+
+    def line(self, label: str) -> dict:
+        """Keywords of Axes.plot."""
+        look = {"color": self.color, "linestyle": self.dashes, "marker": self.marker}
+        return {**look, "markersize": 5, "linewidth": 1.6, "label": label}
+
+
+STYLES = {
+    "ONE": Style("#D55E00", "-", "o"),
+    "NOG": Style("#0072B2", (0, (5, 2)), "s", "//"),
+    "WIG": Style("#009E73", (0, (6, 2, 1, 2)), "^", ".."),
+}
+BASELINE_STYLES = (
+    Style("#555555", (0, (1, 1.5)), "x"),
+    Style("#E69F00", (0, (3, 1, 1, 1)), "v"),
+    Style("#CC79A7", (0, (8, 3)), "D"),
+)
+TITLES = {"test_interpolation": "interpolation", "test_extrapolation": "extrapolation"}
+
+Samples = Mapping[tuple[str, int], Mapping[str, np.ndarray]]
+Drawn = Mapping[str, Mapping[str, np.ndarray]]  # the samples of one seed of each modality
+
+
+def styles_of(modalities) -> dict[str, Style]:
+    """Style of each modality present, in the order of the tables."""
+    names = model_order(modalities)
+    others = [name for name in names if name not in STYLES]
+    more = {name: BASELINE_STYLES[i % 3] for i, name in enumerate(others)}
+    return {name: STYLES.get(name) or more[name] for name in names}
+
+
+def short(name: str) -> str:
+    """A name in two lines, for legends."""
+    return name.replace(" (", "\n(").replace("equal-cost solver", "equal cost")

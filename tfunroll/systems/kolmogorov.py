@@ -1,0 +1,156 @@
+"""KOLM: forced two-dimensional turbulence in a periodic box (Kolmogorov flow)."""
+
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfunroll.core import Domain, InputError
+from tfunroll.metrics import StaggeredGrid
+from tfunroll.solvers.incompressible import Incompressible
+from tfunroll.steppers import SequentialCorrection
+from tfunroll.systems.base import ParamRange, System
+
+LENGTH = 2 * np.pi
+POINTS = 32  # of the networks' grid
+FRAME_TIME = 0.02
+REFINEMENT = 4  # cells of the reference per cell of the networks' grid, and its sub-steps per frame
+FORCED_WAVENUMBER = 6
+COARSE_SWEEPS, REFERENCE_SWEEPS = 4, 8
+CFL_SPEED = 9.0  # what |u| + |v| reaches at Re = 1000; dt is checked against it
+TRAIN = (300.0, 400.0, 500.0, 700.0, 800.0, 900.0)
+
+
+def solver(
+    points: int = POINTS,
+    dt: float = FRAME_TIME,
+    sweeps: int = COARSE_SWEEPS,
+    refinement: int | None = None,
+) -> Incompressible:
+    """The PISO solver of Kolmogorov flow, f = (sin 6y, 0), on [0, 2π)².
+
+    Args:
+      points: cells per axis. dt: sub-step, FRAME_TIME over a whole number.
+      sweeps: Jacobi sweeps of the predictor.
+      refinement: cells per cell of the networks' grid; by default so that this is POINTS.
+    Raises:
+      InputError: a grid that does not down-sample, a dt that does not divide the frame or is beyond
+        the stable limit; it names the largest stable one.
+    """
+    if refinement is None:
+        if points % POINTS:
+            raise InputError(f"points={points} does not down-sample to {POINTS}; use a multiple")
+        refinement = points // POINTS
+    h = LENGTH / points
+    if not dt > 0:
+        raise InputError(f"dt={dt} must be positive")
+    if dt * CFL_SPEED > h:
+        raise InputError(
+            f"dt={dt:g} is beyond the stable limit: the largest stable dt on {points} x {points} "
+            f"cells is {h / CFL_SPEED:.3g}, where (|u| + |v|) dt / h = 1 at speeds up to "
+            f"{CFL_SPEED:g}"
+        )
+    substeps = round(FRAME_TIME / dt)
+    if not np.isclose(substeps * dt, FRAME_TIME):
+        raise InputError(
+            f"dt={dt:g} must divide the frame of {FRAME_TIME:g}; near: {FRAME_TIME / substeps:g}"
+        )
+    forcing = np.zeros((points, 1, 2))
+    forcing[:, 0, 0] = np.sin(FORCED_WAVENUMBER * h * (np.arange(points) + 0.5))
+    return Incompressible((points, points), h, dt, substeps, sweeps, forcing, refinement)
+
+
+def refined(substeps: int) -> Incompressible:
+    """The solver on a grid ``substeps`` times finer, with as many sub-steps per frame.
+
+    Space carries the larger part of the coarse solver's error: sub-steps alone would not help.
+    """
+    sweeps = COARSE_SWEEPS if substeps == 1 else REFERENCE_SWEEPS
+    return solver(POINTS * substeps, FRAME_TIME / substeps, sweeps)
+
+
+def initial_state(
+    params: Mapping[str, np.ndarray], seed: int, points: int = POINTS, modes: int = 5
+) -> np.ndarray:
+    """Random solenoidal states: a stream function of wavenumbers 1 to ``modes`` along each axis.
+
+        u = ∂ψ/∂y, v = −∂ψ/∂x by differences of ψ at the cells' corners, root mean square 1 each
+
+    so the discrete divergence is zero; p is zero. A seed gives the same flow on every grid.
+
+    Returns: [batch, points, points, 3], float64.
+    """
+    batch = len(params["reynolds"])
+    rng = np.random.default_rng(seed)
+    inside = np.arange(-modes, modes + 1)
+    norm = np.hypot(*np.meshgrid(inside, inside))
+    amplitude = np.where((norm > 0) & (norm <= modes), 1 / np.maximum(norm, 1) ** 2, 0)
+    draws = rng.normal(size=(batch, *amplitude.shape, 2)) @ np.array([1, 1j])
+    psi_hat = np.zeros((batch, points, points), complex)
+    place = np.ix_(np.arange(batch), inside, inside)
+    corner = np.exp(1j * LENGTH / points * (inside[:, None] + inside))  # ψ at upper right corners
+    psi_hat[place] = amplitude * draws * corner
+    psi = np.fft.ifft2(psi_hat).real
+    h = LENGTH / points
+    u, v = (psi - np.roll(psi, 1, 1)) / h, -(psi - np.roll(psi, 1, 2)) / h
+    size = np.sqrt(np.mean(u**2 + v**2, (1, 2), keepdims=True) / 2)
+    return np.stack([u / size, v / size, np.zeros_like(psi)], -1)
+
+
+def _coarse(coarse: str, solver_fraction: float) -> Incompressible:
+    if solver_fraction != 1:
+        raise InputError(f"solver_fraction={solver_fraction} is for system=ks; allowed here: 1")
+    return solver()
+
+
+SYSTEM = System(
+    name="kolmogorov",
+    title="Kolmogorov flow",
+    dataset="kolmogorov_flow",
+    domain=Domain((POINTS, POINTS), (("periodic", "periodic"),) * 2),
+    channels=("u", "v", "p"),
+    params={"reynolds": ParamRange(1.0, 5000.0, 1e-3)},
+    splits={
+        "train": TRAIN,
+        "validation": TRAIN,
+        "test_interpolation": (600.0,),
+        "test_extrapolation": (1000.0,),
+    },
+    frame_time=FRAME_TIME,
+    reference=functools.partial(refined, REFINEMENT),
+    coarse=_coarse,
+    coarse_kinds=("piso",),
+    refined=refined,
+    refined_limit=REFINEMENT,
+    initial_state=initial_state,
+    spin_up_frames=15000,
+    corrections={
+        # The frame time makes the network's output an acceleration, which is of order one.
+        "sequential": lambda solver, net, features, c: SequentialCorrection(
+            solver, net, features, FRAME_TIME
+        ),
+    },
+    correction_channels=2,
+    prediction_channels=3,
+    loss_channels=2,
+    prediction_scale=FRAME_TIME,
+    metrics=(
+        "relative_error",
+        "rollout_mse",
+        "mse",
+        "nrmse",
+        "relative_l2",
+        "kinetic_energy",
+        "energy_error",
+        "enstrophy",
+        "enstrophy_error",
+        "vorticity_correlation",
+        "vorticity_correlation_time",
+        "divergence_time",
+        "rms_divergence",
+        "spectrum_error",
+    ),
+    horizon=250,
+    long_horizon=250,
+    flow=StaggeredGrid(LENGTH / POINTS),
+)
