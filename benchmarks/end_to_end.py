@@ -1,8 +1,8 @@
 """Where the time to a trained and evaluated ONE/NOG/WIG triple goes, on one process.
 
-Start-up, data, compilation, training, evaluation and the rest, measured around the calls that a run
-makes. "ours" is the part, "peer" the whole, the ratio its share. Last, the host's share of training:
-time between the compiled calls.
+Start-up, data, compilation, training and evaluation, measured around the calls that a run makes.
+"ours" is the part, "peer" the whole, the ratio its share. Last, the time between the compiled calls
+against the time in them.
 """
 
 import contextlib

@@ -29,8 +29,8 @@ def measure(steps: int, rematerialise: bool) -> dict:
     import tensorflow as tf
 
     from tfunroll.config import RunConfig
-    from tfunroll.models import build_net, build_stepper
     from tfunroll.losses import supervised
+    from tfunroll.models import build_net, build_stepper
     from tfunroll.systems import get
     from tfunroll.unrolling import WIG, unroll
 
@@ -47,7 +47,7 @@ def measure(steps: int, rematerialise: bool) -> dict:
         with tf.GradientTape() as tape:
             step = stepper.bind({"domain_size": size})
             loss, _ = unroll(
-                *(step, frames[:, 0], frames[:, 1:], supervised, WIG(steps)),
+                *(step, frames[:, 0], frames[:, 1:], supervised(), WIG(steps)),
                 loop=True,
                 rematerialise=rematerialise,
             )

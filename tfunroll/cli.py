@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
@@ -11,6 +12,8 @@ from importlib.metadata import version
 from absl import app, flags, logging
 
 from tfunroll.core import InputError, check_keras_backend
+
+CACHE_NEEDS = 1e9  # free bytes, below which compiled programs are not kept
 
 _GROUPS: dict[str, list[str]] = {}
 
@@ -68,6 +71,8 @@ def keep_compiled_programs() -> None:
     folder = root / "tfunroll" / "xla" / key
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(folder).free < CACHE_NEEDS:
+            return
     except OSError:
         return  # compiled anew each time, then
     flag = f"--tf_xla_persistent_cache_directory={folder}"

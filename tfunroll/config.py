@@ -244,6 +244,8 @@ class RunConfig:
     @staticmethod
     def from_json(values: dict) -> "RunConfig":
         """The inverse of ``to_json``, from its parsed values; unknown ones are ignored."""
+        if not isinstance(values, dict):
+            raise TypeError(f"settings must be an object, not {type(values).__name__}")
         known = {f.name for f in fields(RunConfig)}
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return RunConfig(**{k: v for k, v in values.items() if k in known})
