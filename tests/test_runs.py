@@ -153,7 +153,11 @@ def test_horizons_that_do_not_fit_the_data(config, tmp_path):
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [
-        ("train", ["--system=navier"], "error: system='navier' is unknown; allowed: ks"),
+        (
+            "train",
+            ["--system=navier"],
+            "error: system='navier' is unknown; allowed: kolmogorov, ks",
+        ),
         ("train", ["--steps=x"], "error: flag --steps=x"),
         ("train", ["--colour=red"], "error: Unknown command line flag 'colour'"),
         ("evaluate", ["--run=nowhere"], "error: run='nowhere' is not a run folder"),

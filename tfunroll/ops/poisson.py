@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import check_choice
+from tfunroll.ops.stencils import X, Y
 
 Solve = Callable[[tf.Tensor], tf.Tensor]
 SIDES = ("neumann", "dirichlet")  # no gradient at the side, or p = 0 there
@@ -107,9 +108,6 @@ def conjugate_gradients(
         )[1]
 
     return _with_adjoint(solve, solve)
-
-
-X, Y = -1, -2
 
 
 def _with_adjoint(solve: Solve, adjoint: Solve) -> Solve:
