@@ -22,11 +22,13 @@ def build_net(config: RunConfig, seed: int) -> keras.Model:
         system.domain,
         features.in_channels,
         features.out_channels,
-        config.size or None,
-        config.width or None,
-        config.depth or None,
-        seed,
-        config.precision,
+        size=config.size or None,
+        width=config.width or None,
+        depth=config.depth or None,
+        widths=config.widths,
+        modes=config.modes or None,
+        seed=seed,
+        dtype=config.precision,
     )
 
 

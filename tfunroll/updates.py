@@ -32,7 +32,7 @@ class Updates:
         self.features = self.system.features(config.mode)
         self.net = build_net(config, seed=config.seeds[0])
         self.stepper = build_stepper(config, self.net, self.features)
-        self.windows = Windows(dataset.splits["train"], config.precision)
+        self.windows = Windows(dataset.splits["train"], config.dtype)
         self.optimizer = keras.optimizers.Adam(config.learning_rate)
         self.optimizer.build(self.net.trainable_variables)
         self.state = TrainingState()
@@ -85,7 +85,7 @@ class Updates:
 
         @tf.function(autograph=False)
         def call(seed, before, stop, rate, warmup):
-            dtype = self.net.compute_dtype
+            dtype = self.config.dtype
             empty = {
                 "gradient_norm": tf.zeros([], dtype),
                 "by_step": tf.zeros([steps], dtype),
@@ -190,7 +190,7 @@ class Updates:
     def _build_validation(self, split):
         horizon = min(self.config.horizon, split.states.shape[1] - 1)
         starts = np.linspace(0, split.states.shape[1] - 1 - horizon, 4).astype(int)
-        dtype = self.config.precision
+        dtype = self.config.dtype
         windows = np.concatenate([split.states[:, s : s + horizon + 1] for s in starts])
         truth = tf.constant(windows, dtype)
         params = {k: tf.constant(np.tile(v, len(starts)), dtype) for k, v in split.params.items()}
