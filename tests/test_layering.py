@@ -15,7 +15,15 @@ LAYERS = [
     {"systems"},
     {
         *("config", "datasets", "data", "own_data", "windows", "models", "lyapunov"),
-        *("training", "updates", "training_state", "checkpoints", "workers", "environment"),
+        *(
+            "training",
+            "updates",
+            "training_state",
+            "saved_model",
+            "checkpoints",
+            "workers",
+            "environment",
+        ),
         *("evaluation", "results", "plots", "summaries"),
     },
     {"runs", "study", "jobs", "run_folder"},
