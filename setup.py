@@ -58,6 +58,8 @@ setup(
             "equinox>=0.13,<0.14",
             "optax>=0.2.8,<0.3",
             "exponax>=0.2,<0.3",
+            "torch>=2.13,<2.14",
+            "neuraloperator>=2,<3",
         ],
         "beam": ["apache-beam>=2.77,<3", "mlcroissant>=1,<2"],
         "zarr": ["zarr>=3,<4"],
