@@ -62,6 +62,8 @@ setup(
             "optax>=0.2.8,<0.3",
             "exponax>=0.2,<0.3",
             "jax-cfd>=0.2.1,<0.3",
+            "torch>=2.13,<2.14",
+            "neuraloperator>=2,<3",
         ],
         "beam": ["apache-beam>=2.77,<3", "mlcroissant>=1,<2"],
         "zarr": ["zarr>=3,<4"],

@@ -16,7 +16,7 @@ LAYERS = [
     {
         *("config", "datasets", "data", "own_data", "windows", "models", "lyapunov"),
         *("training", "updates", "training_state", "checkpoints", "workers", "environment"),
-        *("cases", "evaluation", "results", "plots", "summaries"),
+        *("cases", "evaluation", "results", "plots", "summaries", "saved_model"),
     },
     {"runs", "study", "jobs", "run_folder"},
     {"cli"},

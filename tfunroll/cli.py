@@ -47,10 +47,11 @@ def config_from_flags():
     from tfunroll.config import RunConfig
 
     values = {f.name: getattr(flags.FLAGS, f.name) for f in fields(RunConfig)}
-    try:
-        values["seeds"] = tuple(int(seed) for seed in values["seeds"])
-    except ValueError:
-        raise InputError(f"seeds={','.join(values['seeds'])} must be whole numbers") from None
+    for name in ("seeds", "widths"):
+        try:
+            values[name] = tuple(int(value) for value in values[name])
+        except ValueError:
+            raise InputError(f"{name}={','.join(values[name])} must be whole numbers") from None
     values["modalities"] = tuple(values["modalities"])
     values["metrics"] = tuple(values["metrics"])
     return RunConfig(**values)

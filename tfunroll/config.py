@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import; flags and --help need n
     from tfunroll.systems import System
     from tfunroll.unrolling import Unrolling
 
-PRECISIONS = ("float32", "float64")
+PRECISIONS = ("float32", "float64", "mixed_bfloat16")
 JIT = ("auto", "on", "off")
 DEMO_CURRICULUM = "1:2000,4:800,4:700:1e-4"
 
@@ -62,10 +62,12 @@ class RunConfig:
     solver_fraction: float = _flag(1.0, "task", "part of the frame the coarse solver integrates")
     residual: bool = _flag(False, "task", "prediction: the network gives the change of the state")
 
-    net: str = _flag("resnet", "network", "architecture")
-    size: str = _flag("", "network", "weight count by label, such as 32k")
+    net: str = _flag("resnet", "network", "resnet, unet, attention_unet, fno, graph or transformer")
+    size: str = _flag("", "network", "weight count by label: 1k, 32k, 0.1M, 0.2M, 0.5M, 1M or 5M")
     width: int = _flag(0, "network", "channels inside, in place of the size's")
-    depth: int = _flag(0, "network", "residual blocks, in place of the size's")
+    depth: int = _flag(0, "network", "blocks or levels, in place of the size's")
+    widths: tuple[int, ...] = _flag((), "network", "resnet: channels per block, comma list")
+    modes: int = _flag(0, "network", "fno: wavenumbers per axis, in place of the size's")
 
     modalities: tuple[str, ...] = _flag(MODALITIES, "training", "any of ONE,NOG,WIG")
     steps: int = _flag(0, "training", "horizon m: steps unrolled per sample")
@@ -89,7 +91,9 @@ class RunConfig:
     )
     noise: float = _flag(0.0, "training", "input noise, as a fraction of the data's rms")
     seeds: tuple[int, ...] = _flag((0, 1, 2, 3), "training", "comma list, one network each")
-    precision: str = _flag("float32", "training", "float32 or float64")
+    precision: str = _flag(
+        "float32", "training", "float32, float64, or mixed_bfloat16 (the network alone in bfloat16)"
+    )
     jit: str = _flag("auto", "training", "XLA: auto, on or off")
     start_from: str = _flag("", "training", "run folder whose ONE networks are the start")
 
@@ -128,6 +132,11 @@ class RunConfig:
 
     def _on_reference_grid(self, system: "System") -> bool:
         return not self.data and self.dataset_config in system.on_reference_grid
+
+    @property
+    def dtype(self) -> str:
+        """Of states, solvers and losses; the network alone computes in bfloat16."""
+        return "float32" if self.precision == "mixed_bfloat16" else self.precision
 
     def stages(self) -> list[Stage]:
         """The curriculum."""
@@ -200,7 +209,7 @@ class RunConfig:
         for name in ("batch_size", "starts", "checkpoint_every", "validate_every"):
             self._at_least(name, 1)
         for name in (
-            *("steps", "updates", "width", "depth", "workers", "horizon", "long_horizon"),
+            *("steps", "updates", "width", "depth", "modes", "workers", "horizon", "long_horizon"),
             *("noise", "cut_every", "pushforward", "decay_every", "plateau"),
         ):
             self._at_least(name, 0)

@@ -91,13 +91,22 @@ class Domain:
 
     Attributes:
       shape: grid points per space axis.
-      boundary: per space axis the kind at its lower and upper side, of BOUNDARIES.
+      boundary: per space axis the kind at its lower and upper side, of BOUNDARIES: what lies beyond
+        is the other end ("periodic"), "zero", as at a wall that the fluid sticks to, or the
+        outermost cell ("replicate"), as at an inflow, an outflow, a far field or a wall of slip.
       static: channels that never change, such as an obstacle's mask: [*space, channel] or None.
+      spacing: distance of neighbouring cells per axis; None where only their order counts.
+      centres: cell centres of a curved grid, [*space, axis], in place of spacing. A periodic axis
+        closes in space, like the circle of an O-grid.
+      mask: True in the cells of the fluid, False in an obstacle, [*space]; None: all fluid.
     """
 
     shape: tuple[int, ...]
     boundary: tuple[tuple[str, str], ...]
     static: np.ndarray | None = None
+    spacing: tuple[float, ...] | None = None
+    centres: np.ndarray | None = None
+    mask: np.ndarray | None = None
 
     def __post_init__(self):
         if len(self.shape) != len(self.boundary):
@@ -105,6 +114,15 @@ class Domain:
         for pair in self.boundary:
             for kind in pair:
                 check_choice("boundary", kind, BOUNDARIES)
+        wanted = {
+            "spacing": (len(self.shape),),
+            "centres": (*self.shape, len(self.shape)),
+            "mask": self.shape,
+        }
+        for name, shape in wanted.items():
+            value = getattr(self, name)
+            if value is not None and np.shape(value) != shape:
+                raise InputError(f"{name} has shape {np.shape(value)}, needs {shape}")
 
 
 def check_state(state: State, domain_shape: tuple[int | None, ...], channels: int) -> None:

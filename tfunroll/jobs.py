@@ -43,7 +43,7 @@ def settings_of(config: RunConfig, dataset: data.Dataset) -> Settings:
         starts=config.starts,
         metrics=config.metrics,
         test_sets=present or ("validation",),
-        dtype=config.precision,
+        dtype=config.dtype,
         jit_compile=config.jit != "off",
     )
 

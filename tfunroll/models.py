@@ -12,6 +12,7 @@ from tfunroll.files import write_json
 from tfunroll.nets import keras
 
 FILE = "model.json"
+NETWORK = ("net", "size", "width", "depth", "widths", "modes")  # fields that shape a network
 
 
 def build_net(config: RunConfig, seed: int) -> keras.Model:
@@ -23,11 +24,13 @@ def build_net(config: RunConfig, seed: int) -> keras.Model:
         system.domain,
         features.in_channels,
         features.out_channels,
-        config.size or None,
-        config.width or None,
-        config.depth or None,
-        seed,
-        config.precision,
+        size=config.size or None,
+        width=config.width or None,
+        depth=config.depth or None,
+        widths=config.widths,
+        modes=config.modes or None,
+        seed=seed,
+        dtype=config.precision,
     )
 
 
@@ -55,6 +58,45 @@ def save_description(folder: pathlib.Path, config: RunConfig, features: Features
     write_json(folder / FILE, description)
 
 
+def describe(path: str | pathlib.Path) -> tuple[RunConfig, Features]:
+    """Configuration and features of the network in RUN/<modality>/<seed>.
+
+    Raises:
+      InputError: if the folder holds no trained network, or one of other channels than its system
+        has now.
+    """
+    try:
+        description = json.loads((pathlib.Path(path) / FILE).read_text())
+    except (OSError, json.JSONDecodeError):
+        raise InputError(
+            f"path={str(path)!r} holds no trained network ({FILE}); a network's folder is "
+            "RUN/<modality>/<seed>"
+        ) from None
+    config = RunConfig.from_json(description["config"])
+    features = Features.from_json(description["features"])
+    now = systems.get(config.system).features(config.mode)
+    for name in ("in_channels", "out_channels"):
+        saved, wanted = getattr(features, name), getattr(now, name)
+        if saved != wanted:
+            raise InputError(
+                f"path={str(path)!r}: the network has {name}={saved}, system={config.system} with "
+                f"mode={config.mode} needs {wanted}"
+            )
+    return config, features
+
+
+def check_start(path: pathlib.Path, config: RunConfig) -> None:
+    """InputError unless the network in ``path`` has the weights that ``config``'s network has."""
+    start, features = describe(path)
+    now = systems.get(config.system).features(config.mode)
+    pairs = {name: (getattr(start, name), getattr(config, name)) for name in NETWORK}
+    for name in ("in_channels", "out_channels"):
+        pairs[name] = getattr(features, name), getattr(now, name)
+    for name, (theirs, ours) in pairs.items():
+        if theirs != ours:
+            raise InputError(f"start_from: its networks have {name}={theirs}, this run {ours}")
+
+
 def load(path: str | pathlib.Path) -> Stepper:
     """Loads a trained network as a stepper, ready to bind to parameters.
 
@@ -64,18 +106,10 @@ def load(path: str | pathlib.Path) -> Stepper:
       the stepper; ``stepper.bind(params)`` is state -> state one frame later, and ``stepper.net``
       the Keras model.
     Raises:
-      InputError: if the folder holds no trained network.
+      InputError: if the folder holds no trained network that fits its system.
     """
-    folder = pathlib.Path(path)
-    try:
-        description = json.loads((folder / FILE).read_text())
-    except (OSError, json.JSONDecodeError):
-        raise InputError(
-            f"path={str(path)!r} holds no trained network ({FILE}); a network's folder is "
-            "RUN/<modality>/<seed>"
-        ) from None
-    config = RunConfig.from_json(description["config"])
+    config, features = describe(path)
     net = build_net(config, seed=0)
-    if not restore_weights(folder / "checkpoints", [v.value for v in net.variables]):
+    if not restore_weights(pathlib.Path(path) / "checkpoints", [v.value for v in net.variables]):
         raise InputError(f"path={str(path)!r} holds no checkpoint")
-    return build_stepper(config, net, Features.from_json(description["features"]))
+    return build_stepper(config, net, features)

@@ -22,6 +22,7 @@ from tfunroll.jobs import (
     train_network,
     train_shared,
 )
+from tfunroll.models import build_net, check_start
 from tfunroll.run_folder import (
     BASELINES,
     SHARED,
@@ -52,7 +53,9 @@ def run(config: RunConfig) -> str:
     check_folder(config, out)
     _check_start(config)
     check_writable(config.out)
-    print(describe_environment(config), flush=True)
+    net = build_net(config, config.seeds[0])  # finds mistakes in its size
+    print(describe_environment(config))
+    print(f"net {config.net}: {net.count_params():,} weights", flush=True)
     with locked(out) as lock:
         dataset = load_data(config)
         _check_fit(config, dataset)
@@ -158,6 +161,7 @@ def _check_start(config):
                 raise InputError(
                     f"start_from={config.start_from!r} holds no ONE network of seed {seed}"
                 )
+            check_start(start_checkpoints(config, seed).parent, config)
 
 
 def _check_fit(config, dataset):

@@ -34,7 +34,7 @@ class Updates:
         self.features = self.system.features(config.mode)
         self.net = build_net(config, seed=config.seeds[0])
         self.stepper = build_stepper(config, self.net, self.features)
-        self.windows = Windows(dataset.splits["train"], config.precision)
+        self.windows = Windows(dataset.splits["train"], config.dtype)
         self.optimizer = keras.optimizers.Adam(config.learning_rate)
         # The optimizer sees all weights as one vector: a few large operations, not hundreds of
         # small ones to compile and to run. It is filled from the network at the start of a call.
@@ -95,7 +95,7 @@ class Updates:
         def run(windows, seed, before, stop, rate, warmup):
             empty = {
                 "gradient_norm": tf.zeros([], self.flat.dtype),
-                "by_step": tf.zeros([steps], self.config.precision),
+                "by_step": tf.zeros([steps], self.config.dtype),
                 "learning_rate": tf.zeros([]),
             }
             self.flat.assign(_flattened([v.value for v in self.net.trainable_variables]))
@@ -216,7 +216,7 @@ class Updates:
     def _build_validation(self, split):
         horizon = min(self.config.horizon, split.states.shape[1] - 1)
         starts = np.linspace(0, split.states.shape[1] - 1 - horizon, 4).astype(int)
-        dtype = self.config.precision
+        dtype = self.config.dtype
         windows = np.concatenate([split.states[:, s : s + horizon + 1] for s in starts])
         truth = tf.constant(windows, dtype)
         params = {k: tf.constant(np.tile(v, len(starts)), dtype) for k, v in split.params.items()}

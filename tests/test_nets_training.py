@@ -1,0 +1,118 @@
+"""Every network learns: four pairs by heart, and as ONE, NOG and WIG in a Trainer."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfunroll import nets, systems
+from tfunroll.config import RunConfig
+from tfunroll.data import Dataset, Trajectories
+from tfunroll.training import Job, Trainer
+from tfunroll.unrolling import rollout
+
+KS = systems.get("ks")
+CONFIG = RunConfig(
+    size="1k",
+    curriculum="1:60,3:60",
+    batch_size=8,
+    learning_rate=3e-3,
+    horizon=5,
+    checkpoint_every=60,
+    validate_every=60,
+    seeds=(0,),
+    jit="off",
+)
+
+
+def trajectories(seed, frames=20):
+    sizes = np.array([7.2, 8.0, 8.8, 9.6])
+    u = tf.constant(KS.initial_state({"domain_size": sizes}, seed))
+    states = rollout(KS.reference().bind({"domain_size": tf.constant(sizes)}), u, 100 + frames)
+    return Trajectories(
+        states=states[:, 100:].numpy().astype(np.float32),
+        params={"domain_size": sizes.astype(np.float32)},
+        ids=tuple("abcd"),
+        start_times=np.zeros(4),
+        diagnostics={},
+    )
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    splits = {"train": trajectories(0), "validation": trajectories(1)}
+    return Dataset("kuramoto_sivashinsky", "tiny", splits, 1.0, "")
+
+
+def losses_of(trainer, modality, folder):
+    """Loss of the first and of the last update of a training."""
+    values = []
+
+    class Recorder:
+        def updates(self, update, entries, by_step):
+            values.append(entries["loss"])
+
+        def validation(self, *_): ...
+        def skipped(self, *_): ...
+
+    stages = len(trainer.stages)
+    done = trainer.train(Job(modality, 0, 0, stages), folder, summaries=Recorder())
+    assert done["skipped"] == 0
+    return values[0], values[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["correction", "prediction"])
+@pytest.mark.parametrize("net", nets.NETS)
+def test_trains_as_one_nog_and_wig(net, mode, dataset, tmp_path):
+    config = replace(CONFIG, net=net, mode=mode, residual=mode == "prediction")
+    trainer = Trainer(config.resolved(), dataset)
+    for modality in ("ONE", "NOG", "WIG"):
+        first, last = losses_of(trainer, modality, tmp_path / modality)
+        assert last < 0.8 * first, modality
+
+
+def test_trains_in_mixed_precision(dataset, tmp_path):
+    config = replace(CONFIG, net="fno", precision="mixed_bfloat16", curriculum="3:60")
+    trainer = Trainer(config.resolved(), dataset)
+    assert trainer.compiled.net.compute_dtype == "bfloat16"
+    assert {v.dtype for v in trainer.compiled.net.trainable_variables} == {"float32"}
+    first, last = losses_of(trainer, "WIG", tmp_path)
+    assert last < 0.8 * first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", nets.NETS)
+def test_learns_four_pairs_by_heart(name, dataset):
+    """Full-batch Adam with a falling rate brings the loss to 1e-4 of where it began."""
+    split = dataset.splits["train"]
+    states = tf.constant(split.states)
+    params = {"domain_size": tf.constant(split.params["domain_size"])}
+    x, y = KS.features("prediction").bind(params)(states[:, 5]), states[:, 6]
+    net = nets.build(name, KS.domain, 2, 1, size="32k")
+    steps = 3000
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps))
+    optimizer.build(net.trainable_variables)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def loss_and_gradient():
+        weights = [v.value for v in net.trainable_variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            loss = tf.reduce_mean((net(x) - y) ** 2)
+        return loss, tape.gradient(loss, weights)
+
+    @tf.function(autograph=False)
+    def train(steps):
+        def update(k, _):
+            loss, gradients = loss_and_gradient()
+            optimizer.apply(gradients, net.trainable_variables)
+            return k + 1, loss
+
+        return tf.while_loop(lambda k, _: k < steps, update, (0, 0.0))[1]
+
+    first = loss_and_gradient()[0]
+    last = train(tf.constant(steps))
+    assert last < 1e-4 * first, f"{last / first:.2g}"

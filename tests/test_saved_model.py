@@ -1,0 +1,73 @@
+"""A trained stepper exported, and stepped by a process that cannot import tfunroll."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfunroll
+from tfunroll import systems
+from tfunroll.checkpoints import Checkpoints
+from tfunroll.config import RunConfig
+from tfunroll.core import InputError
+from tfunroll.models import build_net, check_start, save_description
+
+EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "step_saved_model.py"
+
+
+def trained(folder, **options):
+    """A network's folder, as a run leaves it."""
+    config = RunConfig(**{"width": 4, "depth": 1, **options}).resolved()
+    net = build_net(config, 3)
+    save_description(folder, config, systems.get("ks").features(config.mode), net)
+    Checkpoints(folder / "checkpoints", [v.value for v in net.variables]).save(1)
+    return config
+
+
+@pytest.mark.parametrize("net", ["resnet", "graph"])
+def test_exported_step_equals_the_stepper(tmp_path, net):
+    trained(tmp_path / "net", net=net)
+    assert "domain_size" in tfunroll.export(tmp_path / "net", tmp_path / "out")
+    model, stepper = tf.saved_model.load(str(tmp_path / "out")), tfunroll.load(tmp_path / "net")
+    for batch in (1, 3):
+        u = tf.constant(np.random.default_rng(0).normal(size=(batch, 48, 1)), tf.float32)
+        params = {"domain_size": tf.constant([7.44, 8.0, 11.2][:batch])}
+        np.testing.assert_allclose(
+            model.step(u, params), stepper.bind(params)(u), rtol=1e-6, atol=1e-6
+        )
+
+
+def test_the_example_needs_no_tfunroll(tmp_path):
+    trained(tmp_path / "net", correction="sequential", coarse="etdrk2", width=2)
+    tfunroll.export(tmp_path / "net", tmp_path / "out")
+    block = "import sys; sys.modules['tfunroll'] = sys.modules['keras'] = None; "
+    code = block + f"sys.argv[1] = {str(tmp_path / 'out')!r}; exec(open({str(EXAMPLE)!r}).read())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, ""], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "frame 50: rms" in done.stdout
+
+
+def test_missing_network(tmp_path):
+    with pytest.raises(InputError, match="holds no trained network"):
+        tfunroll.export(tmp_path, tmp_path / "out")
+
+
+def test_channels_that_do_not_fit_the_system(tmp_path):
+    trained(tmp_path)
+    file = tmp_path / "model.json"
+    file.write_text(file.read_text().replace('"state_channels": 1', '"state_channels": 2'))
+    with pytest.raises(InputError, match="in_channels=3, system=ks with mode=correction needs 2"):
+        tfunroll.load(tmp_path)
+
+
+def test_a_start_of_another_network(tmp_path):
+    config = trained(tmp_path)
+    check_start(tmp_path, config)
+    other = RunConfig(net="fno", width=4, depth=1).resolved()
+    with pytest.raises(InputError, match="start_from: its networks have net=resnet, this run fno"):
+        check_start(tmp_path, other)

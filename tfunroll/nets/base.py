@@ -1,0 +1,51 @@
+"""Net: what all architectures have in common."""
+
+import itertools
+
+import keras
+import tensorflow as tf
+
+from tfunroll.nets.layers import Conv
+
+
+class Net(keras.Model):
+    """Maps a field to a field on the same grid, [batch, *space, in] to [batch, *space, out].
+
+    Base of the architectures, never used by itself. They make their layers in the constructor, by
+    ``conv`` and ``dense``, and name their constructor's arguments in ARGUMENTS.
+
+    Args:
+      out_channels: of the output.
+      boundary: per space axis the kinds (lower, upper) of ops.boundary.pad.
+      seed: of the initial weights.
+    """
+
+    ARGUMENTS: tuple[str, ...] = ("out_channels", "boundary", "seed")
+
+    def __init__(self, out_channels, boundary, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.out_channels, self.seed = out_channels, seed
+        self.boundary = tuple(tuple(pair) for pair in boundary)
+        # One seed per layer: the same initializer seed would repeat the same numbers in each.
+        self._seeds = itertools.count(1000 * seed)
+
+    def conv(self, filters, kernel_size=3, dtype=None):
+        """A new convolution with the network's boundary and its own seed."""
+        dtype = dtype or self.dtype_policy
+        return Conv(filters, self.boundary, kernel_size, seed=next(self._seeds), dtype=dtype)
+
+    def dense(self, units, use_bias=True, dtype=None):
+        """A new matrix over the channels of each point, with its own seed."""
+        start = keras.initializers.GlorotUniform(seed=next(self._seeds))
+        dtype = dtype or self.dtype_policy
+        return keras.layers.Dense(units, use_bias=use_bias, kernel_initializer=start, dtype=dtype)
+
+    def build(self, input_shape):
+        self.call(tf.zeros((1, *input_shape[1:]), self.compute_dtype))  # each layer builds itself
+        self.built = True
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.out_channels)
+
+    def get_config(self):
+        return {**super().get_config(), **{name: getattr(self, name) for name in self.ARGUMENTS}}
