@@ -130,6 +130,22 @@ def test_evaluate_again_with_another_horizon(first, config, tmp_path):
     assert set(table[table.metric == "mse"].frame) == {1, 2, 3, 4, 5, 10, 20, 30}
 
 
+def test_a_killed_evaluation_leaves_the_old_results(first, config, tmp_path, monkeypatch):
+    out = tmp_path / "copy"
+    shutil.copytree(first[1], out)
+    before = pd.read_csv(out / "results.csv")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "_raise_or_list_failures", killed)  # all done but for the renames
+    with pytest.raises(KeyboardInterrupt):
+        runs.evaluate(out, horizon=5, workers=1)
+    assert list((out / runs.STAGING).glob("*/*/results.csv"))
+    runs.gather(out)
+    pd.testing.assert_frame_equal(before, pd.read_csv(out / "results.csv"))
+
+
 def test_start_from_a_trained_run(first, config, tmp_path):
     out = str(tmp_path / "next")
     text = runs.run(

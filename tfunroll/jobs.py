@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from dataclasses import replace
 
 import pandas as pd
 
@@ -112,13 +113,17 @@ def _train(config, job, folder, start=None):
 
 
 def evaluate_network(
-    config: RunConfig, modality: str, seed: int, report: bool = True
+    config: RunConfig, modality: str, seed: int, report: bool = True, into: str = ""
 ) -> dict[str, float]:
-    """Rolls one trained network out, writes its results, returns its mean metrics."""
+    """Rolls one trained network out, writes its results, returns its mean metrics.
+
+    Args: into: folder that takes the place of the run's for what is written.
+    """
     _, trainer, evaluator = _session(config)
-    folder = network_folder(config, modality, seed)
-    trainer.compiled.load(folder / "checkpoints")
+    trainer.compiled.load(network_folder(config, modality, seed) / "checkpoints")
     evaluation = evaluator.run(labels_of(config, modality, seed))
+    folder = network_folder(replace(config, out=into or config.out), modality, seed)
+    folder.mkdir(parents=True, exist_ok=True)
     save_samples(folder, evaluation.samples)
     results.write_csv(evaluation.results, folder / "results.csv")  # last: it says all is there
     if report:
@@ -128,10 +133,10 @@ def evaluate_network(
     return {f"{metric}/{test_set}": value for (metric, test_set), value in means.items()}
 
 
-def evaluate_baselines(config: RunConfig) -> None:
+def evaluate_baselines(config: RunConfig, into: str = "") -> None:
     """Persistence, the coarse solver alone and the finer solver of equal cost."""
     dataset, trainer, _ = _session(config)
-    folder = pathlib.Path(config.out) / BASELINES
+    folder = pathlib.Path(into or config.out) / BASELINES
     folder.mkdir(parents=True, exist_ok=True)
     evaluations = baselines(
         trainer.compiled.system,

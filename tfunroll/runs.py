@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -36,6 +37,9 @@ from tfunroll.run_folder import (
     start_checkpoints,
     training_outcomes,
 )
+
+# In a run's folder: results of an evaluation that is not complete yet; too deep for gather's globs.
+STAGING = ".evaluation/new"
 
 
 def run(config: RunConfig) -> str:
@@ -81,18 +85,26 @@ def evaluate(out: pathlib.Path, **settings) -> str:
     with locked(out) as lock:
         dataset = load_data(config)
         _check_fit(config, dataset)
+        staging = out / STAGING
+        shutil.rmtree(staging, ignore_errors=True)  # of an evaluation that was killed
+        into = str(staging)
         tasks = [
-            workers.Task(f"{modality} {seed}", evaluate_network, (config, modality, seed))
+            workers.Task(
+                f"{modality} {seed}", evaluate_network, (config, modality, seed, True, into)
+            )
             for modality in config.modalities
             for seed in config.seeds
             if finished(network_folder(config, modality, seed))
         ]
         if not tasks:
             raise InputError(f"run={str(out)!r} holds no trained network yet")
-        tasks.append(workers.Task(BASELINES, evaluate_baselines, (config,)))
+        tasks.append(workers.Task(BASELINES, evaluate_baselines, (config, into)))
         count = worker_count(config)
         outcome = workers.run_tasks(tasks, count, len(tasks), "evaluation", lock)
         _raise_or_list_failures(outcome)
+        for path in sorted(staging.rglob("*.*")):  # all at the end: a kill leaves the old ones
+            path.replace(out / path.relative_to(staging))
+        shutil.rmtree(staging.parent)
         return gather(out)
 
 
