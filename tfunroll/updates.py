@@ -194,7 +194,7 @@ class Updates:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             tape.watch(probes)
-            channels = self.system.loss_channels
+            channels = self.features.out_channels  # those that the network can answer for
             level_loss = losses.supervised(channels)
             if self.config.loss == "physics":
                 reference = self.system.reference()
@@ -226,8 +226,7 @@ class Updates:
             reference = truth[:, 1:]
             states = rollout(self.stepper.bind(params), truth[:, 0], horizon)
             axes = list(range(1, states.shape.rank))
-            compared = self.system.loss_channels
-            u, r = states[..., :compared], reference[..., :compared]
+            u, r = (field[..., self.system.measured] for field in (states, reference))
             error = tf.reduce_mean(tf.math.squared_difference(u, r), axes)
             error /= tf.reduce_max(tf.square(r), axes)
             return tf.cast(tf.reduce_mean(error), tf.float32), states[0], reference[0]

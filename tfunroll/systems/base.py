@@ -53,13 +53,13 @@ class System:
       initial_state: (params, seed) -> states to start a spin-up from, float64.
       spin_up_frames: frames dropped before a trajectory is kept.
       corrections: kind -> (solver, net, features, solver_fraction) -> stepper, the default first.
-      correction_channels, prediction_channels: leading state channels the network changes.
+      correction_channels, prediction_channels: leading state channels the network changes, which
+        the loss compares.
       metrics: default metrics. horizon, long_horizon: default frames of evaluation.
       lyapunov_time: 1/λ1 in frames, roughly; None if not chaotic.
       flow: staggered grid of a two-dimensional flow, whose leading channels are the velocity
         (u, v): metrics then compare these two alone. None for all else: all channels count.
       refined_limit: sub-steps with which ``refined`` is the reference itself, or None.
-      loss_channels: leading state channels that the loss compares; None for all.
       prediction_scale: predictions are u + this · net; None: they are net, or u + net on demand.
       on_reference_grid: configs whose data live on the reference solver's own grid, where a
         physics residual is defined.
@@ -88,7 +88,6 @@ class System:
     lyapunov_time: float | None = None
     flow: StaggeredGrid | None = None
     refined_limit: int | None = None
-    loss_channels: int | None = None
     prediction_scale: float | None = None
     on_reference_grid: tuple[str, ...] = ()
 

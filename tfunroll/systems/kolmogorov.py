@@ -132,7 +132,6 @@ SYSTEM = System(
     },
     correction_channels=2,
     prediction_channels=3,
-    loss_channels=2,
     prediction_scale=FRAME_TIME,
     metrics=(
         "relative_error",
