@@ -16,12 +16,12 @@ from tfunroll.unrolling import rollout
 KS = systems.get("ks")
 CONFIG = RunConfig(
     size="1k",
-    curriculum="1:60,3:60",
+    curriculum="3:100",
     batch_size=8,
     learning_rate=3e-3,
     horizon=5,
-    checkpoint_every=60,
-    validate_every=60,
+    checkpoint_every=100,
+    validate_every=100,
     seeds=(0,),
     jit="off",
 )
@@ -46,21 +46,13 @@ def dataset():
     return Dataset("kuramoto_sivashinsky", "tiny", splits, 1.0, "")
 
 
-def losses_of(trainer, modality, folder):
-    """Loss of the first and of the last update of a training."""
-    values = []
-
-    class Recorder:
-        def updates(self, update, entries, by_step):
-            values.append(entries["loss"])
-
-        def validation(self, *_): ...
-        def skipped(self, *_): ...
-
-    stages = len(trainer.stages)
-    done = trainer.train(Job(modality, 0, 0, stages), folder, summaries=Recorder())
+def errors_of(trainer, modality, folder):
+    """Validation error, 5 frames on other trajectories, before and after a training."""
+    trainer.compiled.reset(0)
+    before = float(trainer.compiled.validate()[0])
+    done = trainer.train(Job(modality, 0, 0, len(trainer.stages)), folder)
     assert done["skipped"] == 0
-    return values[0], values[-1]
+    return before, float(trainer.compiled.validate()[0])
 
 
 @pytest.mark.slow
@@ -70,17 +62,17 @@ def test_trains_as_one_nog_and_wig(net, mode, dataset, tmp_path):
     config = replace(CONFIG, net=net, mode=mode, residual=mode == "prediction")
     trainer = Trainer(config.resolved(), dataset)
     for modality in ("ONE", "NOG", "WIG"):
-        first, last = losses_of(trainer, modality, tmp_path / modality)
-        assert last < 0.8 * first, modality
+        before, after = errors_of(trainer, modality, tmp_path / modality)
+        assert after < 0.7 * before, modality
 
 
 def test_trains_in_mixed_precision(dataset, tmp_path):
-    config = replace(CONFIG, net="fno", precision="mixed_bfloat16", curriculum="3:60")
+    config = replace(CONFIG, net="fno", precision="mixed_bfloat16")
     trainer = Trainer(config.resolved(), dataset)
     assert trainer.compiled.net.compute_dtype == "bfloat16"
     assert {v.dtype for v in trainer.compiled.net.trainable_variables} == {"float32"}
-    first, last = losses_of(trainer, "WIG", tmp_path)
-    assert last < 0.8 * first
+    before, after = errors_of(trainer, "WIG", tmp_path)
+    assert after < 0.7 * before
 
 
 @pytest.mark.slow
