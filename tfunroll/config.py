@@ -50,7 +50,7 @@ class Stage:
 class RunConfig:
     """Settings of one run: a system, a network, modalities × seeds, and their evaluation."""
 
-    system: str = _flag("ks", "task", "physical system: ks or kolmogorov")
+    system: str = _flag("ks", "task", "ks, kolmogorov, or your own: path/to/module.py:SYSTEM")
     dataset_config: str = _flag("tiny", "task", "dataset config, such as tiny or study")
     data: str = _flag("", "task", "own data: path of its description file (see README)")
     data_dir: str = _flag("", "task", "where datasets live; TFDS's default folder if empty")
@@ -117,6 +117,7 @@ class RunConfig:
         system = systems.get(self.system)
         config = replace(
             self,
+            system=systems.full_name(self.system),
             correction=self.correction or next(iter(system.corrections)),
             coarse=self.coarse or system.coarse_kinds[0],
             horizon=self.horizon or system.horizon,
@@ -217,14 +218,21 @@ class RunConfig:
             raise InputError(f"decay_rate={self.decay_rate} must lie in (0, 1]")
         if not 0 < self.solver_fraction <= 1:
             raise InputError(f"solver_fraction={self.solver_fraction} must lie in (0, 1]")
+        solvers = []
         if self.mode == "correction":
             if self.solver_fraction < 1 and self.correction != "graded":
                 raise InputError(
                     f"solver_fraction={self.solver_fraction} needs correction=graded, whose "
                     "network does the rest of the frame"
                 )
-            system.coarse(self.coarse, self.solver_fraction)  # its own checks
+            solvers.append(system.coarse(self.coarse, self.solver_fraction))  # its own checks
+        if self.loss == "physics":
+            solvers.append(system.reference())
         longest = max(stage.steps for stage in self.stages())
+        if "WIG" in self.modalities and longest > 1 and self.cut_every != 1:
+            for solver in solvers:
+                if not solver.differentiable:
+                    raise InputError(solver.without_gradient)
         if longest > 1:  # cut and push-forward must fit the longest horizon
             Unrolling(longest, self.cut_every or None, self.pushforward)
         elif self.cut_every > 1 or self.pushforward:

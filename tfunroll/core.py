@@ -64,13 +64,15 @@ class Solver(abc.ABC):
       dt: sub-step of the integrator, in the system's time unit.
       frame_time: time between frames, a whole number of sub-steps.
       channels: number of state channels.
-      compilable: False for code that cannot become part of a compiled graph.
+      compilable: False for code that XLA cannot compile; the graph then calls out to it.
+      differentiable: False for code without gradients; WIG needs them.
     """
 
     dt: float
     frame_time: float
     channels: int
     compilable: bool = True
+    differentiable: bool = True
 
     @abc.abstractmethod
     def bind(self, params: Params) -> Step:
@@ -123,6 +125,11 @@ class Domain:
             value = getattr(self, name)
             if value is not None and np.shape(value) != shape:
                 raise InputError(f"{name} has shape {np.shape(value)}, needs {shape}")
+
+
+def compilable(stepper: Stepper) -> bool:
+    """Whether XLA can compile a stepper: whether it can its solver, if there is one."""
+    return getattr(getattr(stepper, "solver", stepper), "compilable", True)
 
 
 def check_state(state: State, domain_shape: tuple[int | None, ...], channels: int) -> None:

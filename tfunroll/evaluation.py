@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from tfunroll import metrics
 from tfunroll.cases import all_cases, start_frames
-from tfunroll.core import InputError, Solver, Stepper, check_choice
+from tfunroll.core import InputError, Solver, Stepper, check_choice, compilable
 from tfunroll.flops import flops_per_frame, largest_substeps
 from tfunroll.results import COLUMNS
+from tfunroll.solvers.external import solver_errors
 from tfunroll.systems.base import TEST_SPLITS, System
 from tfunroll.unrolling import rollout
 
@@ -91,7 +92,7 @@ class Evaluator:
     All test trajectories × start frames are one batch, each sample with its own parameters.
 
     Args:
-      stepper: a bound-ready stepper; one whose solver is not ``compilable`` runs uncompiled.
+      stepper: a bound-ready stepper; XLA compiles it unless its solver is not ``compilable``.
       dataset: data.Dataset with the test sets of ``settings``.
     Raises:
       InputError: see check_fit.
@@ -105,10 +106,11 @@ class Evaluator:
         self._initial = tf.constant(states[:, 0], settings.dtype)
         self._references = states[:, 1:]
         self._params = {name: tf.constant(p, settings.dtype) for name, p in params.items()}
-        self._roll = self._rollout
-        if _compilable(stepper):
-            compiled = tf.function(self._rollout, jit_compile=settings.jit_compile, autograph=False)
-            self._roll = compiled.get_concrete_function(self._initial, self._params)
+        jit = settings.jit_compile and compilable(stepper)
+        if "physics_residual" in settings.metrics:
+            jit = jit and system.reference().compilable
+        compiled = tf.function(self._rollout, jit_compile=jit, autograph=False)
+        self._roll = compiled.get_concrete_function(self._initial, self._params)
 
     def run(self, labels: Mapping[str, object]) -> Evaluation:
         """Rolls out with the present weights.
@@ -117,7 +119,8 @@ class Evaluator:
           labels: values of the columns that this class does not know: run_id, modality, seed, ….
             The counts of weights are taken from ``stepper.net`` unless ``labels`` has them.
         """
-        predictions, stepped = self._roll(self._initial, self._params)
+        with solver_errors():
+            predictions, stepped = self._roll(self._initial, self._params)
         predictions, references = predictions.numpy(), self._references
         measured, grid = self.system.measured, self.system.flow
         u, r = predictions[..., measured], references[..., measured]
@@ -232,17 +235,13 @@ def _equal_cost(system, dataset, settings, corrected) -> int:
     state = tf.constant(trajectories.states[:1, 0], settings.dtype)
     params = {n: tf.constant(p[:1], settings.dtype) for n, p in trajectories.params.items()}
     reference = system.reference()
+    if system.refined is None or not (compilable(corrected) and reference.compilable):
+        return 0  # what is not in the graph cannot be counted
     cap = system.refined_limit or MAX_SUBSTEPS
     if dataset.config in system.on_reference_grid:
         cap = round(reference.frame_time / reference.dt)
-    if not (_compilable(corrected) and _compilable(reference)):
-        return 0  # what is not in the graph cannot be counted
     budget = flops_per_frame(corrected, params, state)
     return largest_substeps(system.refined, budget, params, state, cap)
-
-
-def _compilable(stepper) -> bool:
-    return getattr(getattr(stepper, "solver", stepper), "compilable", True)
 
 
 def _num_weights(stepper) -> int:

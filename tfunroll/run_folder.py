@@ -18,6 +18,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from tfunroll import systems
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.files import replacing
@@ -100,8 +101,9 @@ def check_folder(config: RunConfig, out: pathlib.Path) -> None:
 
 def free_folder(config: RunConfig) -> str:
     """The first unused runs/<system>-<mode>-<number>."""
+    name = systems.get(config.system).name
     for number in range(1, 10_000):
-        folder = pathlib.Path("runs") / f"{config.system}-{config.mode}-{number:03d}"
+        folder = pathlib.Path("runs") / f"{name}-{config.mode}-{number:03d}"
         if not folder.exists():
             return str(folder)
     raise InputError("out: too many runs in runs/; name a folder")

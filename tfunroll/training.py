@@ -9,6 +9,7 @@ from tfunroll.checkpoints import Checkpoints
 from tfunroll.config import RunConfig, Stage
 from tfunroll.core import InputError
 from tfunroll.data import Dataset
+from tfunroll.solvers.external import solver_errors
 from tfunroll.updates import UPDATES_PER_CALL, Updates
 
 GUARD_PATIENCE = 200  # skipped updates in a row that stop a run
@@ -122,13 +123,14 @@ class Trainer:
             events = (config.validate_every, config.checkpoint_every)
             stop = min(end, update + length, *(update - update % n + n for n in events))
             began = time.monotonic()
-            out = call(
-                tf.constant(job.seed, tf.int64),
-                tf.constant(before, tf.int64),
-                tf.constant(stop, tf.int64),
-                tf.constant(stage.learning_rate, tf.float32),
-                tf.constant(stage.warmup, tf.float32),
-            )
+            with solver_errors():
+                out = call(
+                    tf.constant(job.seed, tf.int64),
+                    tf.constant(before, tf.int64),
+                    tf.constant(stop, tf.int64),
+                    tf.constant(stage.learning_rate, tf.float32),
+                    tf.constant(stage.warmup, tf.float32),
+                )
             done = int(state.update)
             progress.report((done - update) * states)
             if not compiling:
@@ -166,7 +168,8 @@ class Trainer:
             )
 
     def _validation(self, update: int, summaries) -> None:
-        error, sample, reference = self.compiled.validate()
+        with solver_errors():
+            error, sample, reference = self.compiled.validate()
         state = self.compiled.state
         state.validation.assign(error)
         if self.config.plateau:

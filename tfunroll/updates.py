@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfunroll import losses, systems
 from tfunroll.checkpoints import restore_weights
 from tfunroll.config import RunConfig
-from tfunroll.core import InputError
+from tfunroll.core import InputError, compilable
 from tfunroll.data import Dataset
 from tfunroll.models import build_net, build_stepper
 from tfunroll.nets import keras
@@ -34,6 +34,11 @@ class Updates:
         self.features = self.system.features(config.mode)
         self.net = build_net(config, seed=config.seeds[0])
         self.stepper = build_stepper(config, self.net, self.features)
+        self.compilable = compilable(self.stepper) and (
+            config.loss != "physics" or self.system.reference().compilable
+        )
+        if config.jit != "off" and not self.compilable:
+            self.stepper = build_stepper(config, _Compiled(self.net), self.features)
         self.windows = Windows(dataset.splits["train"], config.dtype)
         self.optimizer = keras.optimizers.Adam(config.learning_rate)
         # The optimizer sees all weights as one vector: a few large operations, not hundreds of
@@ -67,8 +72,11 @@ class Updates:
 
     @property
     def jit(self) -> bool:
-        """Whether steps are compiled by XLA; "auto" does so, it is faster on every device met."""
-        return self.config.jit != "off"
+        """Whether updates are compiled by XLA; "auto" does so, it is faster on every device met.
+
+        With a solver that XLA cannot compile the network alone is: see ``_Compiled``.
+        """
+        return self.config.jit != "off" and self.compilable
 
     def call(self, unrolling: Unrolling, batch: int):
         """The compiled function of many updates, traced once per unrolling and batch size."""
@@ -95,7 +103,7 @@ class Updates:
         def run(windows, seed, before, stop, rate, warmup):
             empty = {
                 "gradient_norm": tf.zeros([], self.flat.dtype),
-                "by_step": tf.zeros([steps], self.config.dtype),
+                "by_step": tf.zeros([steps * self._probed(unrolling)], self.config.dtype),
                 "learning_rate": tf.zeros([]),
             }
             self.flat.assign(_flattened([v.value for v in self.net.trainable_variables]))
@@ -188,12 +196,16 @@ class Updates:
         return update
 
     def loss_and_gradients(self, start, targets, params, unrolling: Unrolling):
-        """Loss, its gradient by weight, and ‖∂loss/∂(state entering step k)‖ for each step k."""
+        """Loss, its gradient by weight, and ‖∂loss/∂(state entering step k)‖ for each step k.
+
+        The latter is [0] where it alone would need gradients of an external solver.
+        """
         weights = [v.value for v in self.net.trainable_variables]
-        probes = tf.zeros([unrolling.steps, *start.shape], start.dtype)
+        probed = self._probed(unrolling)
+        probes = tf.zeros([unrolling.steps, *start.shape], start.dtype) if probed else None
+        sources = [*weights, probes] if probed else weights
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            tape.watch(probes)
+            tape.watch(sources)
             channels = self.features.out_channels  # those that the network can answer for
             level_loss = losses.supervised(channels)
             if self.config.loss == "physics":
@@ -204,9 +216,17 @@ class Updates:
                 *(step, start, targets, level_loss, unrolling, probes),
                 rematerialise=self.config.rematerialise,
             )
-        *gradients, by_probe = tape.gradient(loss, [*weights, probes])
+        gradients = tape.gradient(loss, sources)
+        if not probed:
+            return loss, gradients, tf.zeros([0], start.dtype)
+        *gradients, by_probe = gradients
         axes = list(range(1, by_probe.shape.rank))
         return loss, gradients, tf.sqrt(tf.reduce_sum(tf.square(by_probe), axes))
+
+    def _probed(self, unrolling: Unrolling) -> bool:
+        """Whether gradients by state are at hand: ONE and NOG ask no solver for any."""
+        through_time = unrolling.steps > 1 and unrolling.cut_every != 1
+        return through_time or self.compilable
 
     def _decay(self, update: tf.Tensor) -> tf.Tensor:
         if not self.config.decay_every:
@@ -232,6 +252,20 @@ class Updates:
             return tf.cast(tf.reduce_mean(error), tf.float32), states[0], reference[0]
 
         return validate
+
+
+class _Compiled:
+    """A network that XLA compiles by itself, for graphs that cannot be compiled whole."""
+
+    def __init__(self, net):
+        self._net = net
+        self._call = tf.function(net, jit_compile=True, autograph=False)
+
+    def __call__(self, inputs):
+        return self._call(inputs)
+
+    def __getattr__(self, name):
+        return getattr(self._net, name)
 
 
 def _flattened(tensors) -> tf.Tensor:

@@ -1,16 +1,60 @@
 """The physical systems, by name. A new system is one module here and one line in MODULES."""
 
+import functools
 import importlib
+import importlib.util
+import pathlib
+import sys
 
-from tfunroll.core import check_choice
+from tfunroll.core import InputError, check_choice
 from tfunroll.systems.base import ParamRange, System
 
 MODULES = {"ks": "tfunroll.systems.ks", "kolmogorov": "tfunroll.systems.kolmogorov"}
 
-__all__ = ["MODULES", "ParamRange", "System", "get"]
+__all__ = ["MODULES", "ParamRange", "System", "full_name", "get"]
 
 
 def get(name: str) -> System:
-    """The System called ``name``; InputError if there is none."""
-    check_choice("system", name, MODULES)
+    """The System called ``name``, or that of "path/to/module.py:SYSTEM".
+
+    Raises: InputError: if there is none.
+    """
+    if ".py" in name:
+        return _of_file(full_name(name))
+    check_choice("system", name, (*MODULES, "path/to/module.py:SYSTEM"))
     return importlib.import_module(MODULES[name]).SYSTEM
+
+
+def full_name(name: str) -> str:
+    """The name that means the same System in every folder: a user's own has its whole path."""
+    if ".py" not in name:
+        return name
+    path, _, attribute = name.partition(":")
+    return f"{pathlib.Path(path).expanduser().resolve()}:{attribute or 'SYSTEM'}"
+
+
+@functools.cache
+def _of_file(name: str) -> System:
+    """Runs a user's module, once per process; modules beside it can be imported."""
+    text, _, attribute = name.rpartition(":")
+    path = pathlib.Path(text)
+    if not path.is_file():
+        raise InputError(f"system={name!r}: no such file; expected path/to/module.py:SYSTEM")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except InputError as error:
+        raise InputError(f"system={name!r}: {error}") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"system={name!r}: {type(error).__name__}: {reason}") from None
+    system = getattr(module, attribute, None)
+    if not isinstance(system, System):
+        kind = "no" if system is None else f"a {type(system).__name__} as"
+        raise InputError(
+            f"system={name!r}: the module has {kind} {attribute}; it needs a tfunroll.systems.System"
+        )
+    return system

@@ -1,0 +1,366 @@
+"""ExternalSolver: any Python callable on NumPy arrays as a Solver, with or without gradients."""
+
+import contextlib
+import os
+import queue
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+
+import numpy as np
+import tensorflow as tf
+
+from tfunroll.core import InputError, Params, Solver, State, Step, check_choice, check_state
+
+NumpyParams = Mapping[str, np.ndarray]  # by name, each [batch]; numbers where per_sample
+NumpyStep = Callable[[np.ndarray, NumpyParams], np.ndarray]
+NumpyVjp = Callable[[np.ndarray, NumpyParams, np.ndarray], np.ndarray]
+
+LIMIT = 10.0  # times the largest example value: beyond, a failure is divergence, not an error
+
+_failures: list["SolverError"] = []  # TensorFlow wraps what a callable raises; this is the original
+
+
+class SolverError(InputError):
+    """A user's solver failed; says for which parameters, how, and where the state was saved."""
+
+
+@contextlib.contextmanager
+def solver_errors():
+    """Raises a SolverError of inside a graph as itself, not as TensorFlow wraps it."""
+    _failures.clear()
+    try:
+        yield
+    except tf.errors.OpError:
+        if not _failures:
+            raise
+        raise _failures[0] from None
+
+
+class ExternalSolver(Solver):
+    """A solver outside TensorFlow: (state, params) -> state one frame later, on NumPy arrays.
+
+    It stands wherever a Solver does: as coarse or as reference solver, in training as ONE and NOG,
+    in data generation and evaluation, and with ``vjp`` in WIG too. XLA cannot compile it, so the
+    network is compiled and the solver is called in between. The callable gets read-only arrays.
+
+    A sample whose state is not finite is not given to the callable and stays NaN. A failure at a
+    state ``limit`` times beyond the example's largest values counts as divergence, and the sample
+    becomes NaN; any other failure is a SolverError.
+
+    Args:
+      step: (state, params) -> state; state [batch, *space, channel], params by name, each [batch].
+      vjp: (state, params, cotangent) -> cotangent: the product Jᵀ·cotangent, J = ∂step/∂state.
+      example: (states [batch, *space, channel], params {name: [batch]}): at least two different
+        states of the system, with which the callables are checked here.
+      frame_time: time that ``step`` advances. dt: sub-step, for the record; frame_time if None.
+      name: in error messages; the callable's own if None.
+      dtype: what states are cast to for the callable, which has to return it: "float64",
+        "float32", or None for that of the run.
+      per_sample: the callables take one state [*space, channel], and params that are numbers.
+      workers: threads that share the samples of a batch; 0: one per core. More than one pay for
+        callables that release the GIL, as SciPy, JAX and ``WorkerPool`` do; good value 1 for small
+        vectorised NumPy code.
+      timeout: seconds that one call may take. A thread cannot be ended: ``WorkerPool`` can.
+      limit: see above.
+    State: as in ``example``. Params: those of ``example``.
+    Raises:
+      InputError: a callable that raises, changes shape or dtype, is not finite, gives other answers
+        the second time or in a batch, or a vjp that contradicts finite differences.
+    """
+
+    compilable = False
+
+    def __init__(
+        self,
+        step: NumpyStep,
+        vjp: NumpyVjp | None = None,
+        *,
+        example: tuple[np.ndarray, NumpyParams],
+        frame_time: float = 1.0,
+        dt: float | None = None,
+        name: str | None = None,
+        dtype: str | None = "float64",
+        per_sample: bool = False,
+        workers: int = 1,
+        timeout: float = 600.0,
+        limit: float = LIMIT,
+    ):
+        self.name = name or getattr(step, "__name__", type(step).__name__)
+        if dtype is not None:
+            check_choice(f"solver {self.name}: dtype", dtype, ("float32", "float64"))
+        if not (frame_time > 0 and timeout > 0 and limit > 0 and workers >= 0):
+            raise InputError(
+                f"solver {self.name}: frame_time={frame_time}, timeout={timeout} and limit={limit} "
+                f"must be positive, workers={workers} at least 0"
+            )
+        states, params = np.asarray(example[0]), {k: np.asarray(v) for k, v in example[1].items()}
+        if states.ndim < 2 or len(states) < 2 or (states[0] == states[1]).all():
+            raise InputError(
+                f"solver {self.name}: example has states of shape {states.shape}; needed: at least "
+                "two different states, [batch, *space, channel]"
+            )
+        for key, values in params.items():
+            if values.shape != states.shape[:1]:
+                raise InputError(
+                    f"solver {self.name}: example has params.{key} of shape {values.shape}; "
+                    f"needed: ({len(states)},), one per state"
+                )
+        self.frame_time, self.dt = frame_time, dt or frame_time
+        self.shape, self.channels = states.shape[1:-1], states.shape[-1]
+        self.params, self.dtype, self.timeout = tuple(params), dtype, timeout
+        self.differentiable = vjp is not None
+        self.per_sample, self.workers = per_sample, workers or len(os.sched_getaffinity(0))
+        self._step, self._vjp = (_singly(f) if per_sample and f else f for f in (step, vjp))
+        self._limit = limit * np.abs(states).reshape(-1, self.channels).max(0)
+        self._threads = None
+        self._reuses = False  # whether all answers are the same memory
+        for kind in (dtype,) if dtype else ("float32", "float64"):
+            self._check(states[:2].astype(kind), {k: v[:2].astype(kind) for k, v in params.items()})
+
+    def bind(self, params: Params) -> Step:
+        """See Solver.bind; what the callable computes from parameters alone is its own affair."""
+        missing = [name for name in self.params if name not in params]
+        if missing:
+            raise InputError(f"solver {self.name}: params.{missing[0]} is missing")
+        values = [params[name] for name in self.params]
+
+        def called(function, *arrays):
+            out = tf.numpy_function(
+                lambda *a: self._run(function, a[: len(arrays)], a[len(arrays) :]),
+                [*arrays, *values],
+                arrays[0].dtype,
+                stateful=False,
+            )
+            out.set_shape(arrays[0].shape)
+            return out
+
+        @tf.custom_gradient
+        def differentiated(state):
+            def gradient(cotangent):
+                if self._vjp is None:
+                    raise InputError(self.without_gradient)
+                return called(self._backward, state, cotangent)
+
+            return called(self._forward, state), gradient
+
+        def step(state: State) -> State:
+            check_state(state, self.shape, self.channels)
+            return differentiated(state)
+
+        return step
+
+    @property
+    def without_gradient(self) -> str:
+        """Why WIG is impossible, and what to do."""
+        return (
+            f"modalities=WIG passes gradients through the solver {self.name!r}, which has none (no "
+            "vjp); allowed: ONE, NOG, which need no gradient of a solver"
+        )
+
+    # ------------------------------------------------------------------ calls
+
+    def _forward(self, params, state):
+        return self._step(state, params)
+
+    def _backward(self, params, state, cotangent):
+        return self._vjp(state, params, cotangent)
+
+    def _run(self, function, arrays, values) -> np.ndarray:
+        """Calls from TensorFlow: casts, leaves diverged samples out, keeps errors readable."""
+        given, dtype = arrays[0].dtype, self.dtype or arrays[0].dtype
+        count = len(arrays[0])
+        params = {
+            name: np.broadcast_to(np.asarray(v, dtype), count)
+            for name, v in zip(self.params, values, strict=True)
+        }
+        arrays = [np.asarray(a, dtype) for a in arrays]
+        alive = np.logical_and.reduce([_finite(a) for a in arrays])
+        try:
+            if alive.all():
+                return np.asarray(self._parallel(function, arrays, params), given)
+            out = np.full(arrays[0].shape, np.nan, given)
+            if alive.any():
+                params = {name: v[alive] for name, v in params.items()}
+                out[alive] = self._parallel(function, [a[alive] for a in arrays], params)
+            return out
+        except SolverError as error:
+            _failures.append(error)
+            raise
+
+    def _parallel(self, function, arrays, params) -> np.ndarray:
+        """The samples shared out to the threads."""
+        count = len(arrays[0])
+        parts = count if self.per_sample else min(self.workers, count)
+        edges = [count * i // parts for i in range(parts + 1)]
+        groups = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        if self._threads is None:
+            self._threads = _Threads(self.workers)
+            weakref.finalize(self, self._threads.close)
+        work = [
+            ([a[g] for a in arrays], {name: v[g] for name, v in params.items()}) for g in groups
+        ]
+        # First in, first out: whenever one is waited for, it runs already or is the next to run.
+        futures = [self._threads.submit(self._answer, function, *one) for one in work]
+        done = []
+        for one, future in zip(work, futures, strict=True):
+            try:
+                done.append(future.result(self.timeout))
+            except TimeoutError:
+                self._threads.close()  # the stuck thread is left behind
+                self._threads = None
+                problem = f"did not answer within {self.timeout:g} s"
+                raise self._error(problem, *one) from None
+        return done[0] if len(done) == 1 else np.concatenate(done)
+
+    def _answer(self, function, arrays, params) -> np.ndarray:
+        """The callable's answer for a group of samples; SolverError for one it fails at."""
+        state = arrays[0]
+        for array in (*arrays, *params.values()):
+            array.flags.writeable = False
+        try:
+            out = function(params, *arrays)
+        except Exception as error:
+            problem = f"raised {type(error).__name__}: {' '.join(str(error).split())}"
+        else:
+            if problem := _unlike(out, state):
+                problem = f"returned {problem}"
+            elif (good := _finite(out) | self._runaway(state)).all():
+                return out.copy() if self._reuses else out
+            else:
+                bad = slice(first := int(np.argmin(good)), first + 1)
+                one = [a[bad] for a in arrays], {k: v[bad] for k, v in params.items()}
+                raise self._error("returned NaN or infinity", *one)
+        if len(state) > 1:  # which sample is it?
+            singles = [slice(i, i + 1) for i in range(len(state))]
+            return np.concatenate(
+                [
+                    self._answer(
+                        function, [a[i] for a in arrays], {k: v[i] for k, v in params.items()}
+                    )
+                    for i in singles
+                ]
+            )
+        if self._runaway(state).all():
+            return np.full(state.shape, np.nan, state.dtype)
+        raise self._error(problem, arrays, params)
+
+    def _runaway(self, state) -> np.ndarray:
+        """Which samples are beyond the limit, [batch]."""
+        return (np.abs(state) > self._limit).any(tuple(range(1, state.ndim)))
+
+    def _error(self, problem, arrays, params) -> SolverError:
+        """The error for a group, which is one sample unless the callable takes several at once."""
+        file, path = tempfile.mkstemp(prefix="tfunroll_failed_", suffix=".npz")
+        with os.fdopen(file, "wb") as out:
+            np.savez(out, state=arrays[0], **params)
+        values = (f"{k}={','.join(f'{x:g}' for x in np.unique(v))}" for k, v in params.items())
+        text = (
+            f"solver {self.name!r} {problem}, for {' '.join(values) or 'a system of no parameters'}"
+        )
+        return SolverError(f"{text}; its state is saved in {path}")
+
+    # ------------------------------------------------------------------ checks
+
+    def _check(self, states, params) -> None:
+        """Compares the callable with itself on two example states."""
+        rounding = 1e3 * np.finfo(states.dtype).eps * np.abs(states).max()
+        first = self._check_call(self._forward, states, params)
+        after = first.copy()
+        again = self._check_call(self._forward, states, params)
+        self._reuses = np.shares_memory(first, again)
+        if not np.allclose(again, after, 1e-9, rounding):
+            raise InputError(
+                f"solver {self.name!r} is not deterministic: the same state twice gave answers "
+                f"{np.abs(again - after).max():.2g} apart"
+            )
+        swapped = {k: v[::-1].copy() for k, v in params.items()}
+        swapped = self._check_call(self._forward, states[::-1].copy(), swapped)[::-1]
+        first = {k: v[:1].copy() for k, v in params.items()}
+        alone = self._check_call(self._forward, states[:1].copy(), first)
+        for other in (swapped, np.concatenate([alone, after[1:]])):
+            if not np.allclose(other, after, 1e-9, rounding):
+                raise InputError(
+                    f"solver {self.name!r} mixes the samples of a batch: a sample's answer differs "
+                    f"by {np.abs(other - after).max():.2g} with its place in the batch or without "
+                    "the others; per_sample=True calls it with one state at a time"
+                )
+        if self._vjp is not None:
+            self._check_vjp(states, params)
+
+    def _check_vjp(self, states, params) -> None:
+        """Jᵀc · d against c · (step(u + εd) − step(u − εd)) / 2ε, to 5 %."""
+        rng = np.random.default_rng(0)
+        c, d = rng.standard_normal((2, *states.shape)).astype(states.dtype)
+        rms = np.sqrt(np.mean(np.square(states)))
+        epsilon = states.dtype.type(np.cbrt(np.finfo(states.dtype).eps) * (rms or 1))
+        ahead, behind = (
+            self._check_call(self._forward, states + sign * epsilon * d, params) for sign in (1, -1)
+        )
+        exact = np.sum(self._check_call(self._backward, states, params, c) * d)
+        change = (ahead - behind) / (2 * epsilon)
+        near, scale = np.sum(c * change), np.linalg.norm(c) * np.linalg.norm(change)
+        if abs(exact - near) > 0.05 * scale:
+            raise InputError(
+                f"solver {self.name!r}: its vjp is not the gradient of its step: {exact:.4g} where "
+                f"finite differences give {near:.4g}; correct it, or leave it out for ONE and NOG"
+            )
+
+    def _check_call(self, function, states, params, *more):
+        return self._parallel(function, [states.copy(), *more], params)
+
+
+def _singly(function):
+    """A callable of one state as one of a batch of one."""
+
+    def of_batch(state, params, *cotangent):
+        numbers = {name: float(v[0]) for name, v in params.items()}
+        return np.asarray(function(state[0], numbers, *(c[0] for c in cotangent)))[None]
+
+    return of_batch
+
+
+def _finite(array) -> np.ndarray:
+    return np.isfinite(array).all(tuple(range(1, array.ndim)))
+
+
+def _unlike(out, state) -> str:
+    """How an answer differs from what a state's answer must be; empty if it does not."""
+    if not isinstance(out, np.ndarray):
+        return f"a {type(out).__name__} in place of an array"
+    if out.shape != state.shape:
+        return f"shape {out.shape} in place of {state.shape}"
+    if out.dtype != state.dtype:
+        return f"{out.dtype} in place of {state.dtype} (see ExternalSolver's dtype)"
+    return ""
+
+
+class _Threads:
+    """Daemon threads: those of concurrent.futures would keep a process with a stuck one alive."""
+
+    def __init__(self, count: int):
+        self._work, self._count = queue.SimpleQueue(), count
+        for _ in range(count):
+            threading.Thread(target=_serve, args=(self._work,), daemon=True).start()
+
+    def submit(self, function, *arguments) -> Future:
+        future = Future()
+        self._work.put((future, function, arguments))
+        return future
+
+    def close(self):
+        """Lets the idle ones end."""
+        for _ in range(self._count):
+            self._work.put(None)
+
+
+def _serve(work):
+    while (job := work.get()) is not None:
+        future, function, arguments = job
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+        del job, future, function, arguments  # not kept until the next one comes
