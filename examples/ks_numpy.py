@@ -15,16 +15,16 @@ KS = systems.get("ks")
 
 
 def step(state, params):
-    """u_t + u u_x + u_xx + u_xxxx = 0 one frame later; state [batch, x, 1], sizes in units of 2π."""
-    k = np.fft.rfftfreq(POINTS, 1 / POINTS) / params["domain_size"][:, None]
-    k[:, -1] = 0  # the shortest wave has no derivative on the grid
-    q = np.fft.rfftfreq(POINTS, 1 / POINTS) / params["domain_size"][:, None]
-    linear = DT * (q**2 - q**4)
-    phi1 = np.where(linear == 0, 1, np.expm1(linear) / np.where(linear == 0, 1, linear))
+    """u_t + u u_x + u_xx + u_xxxx = 0 one frame later; state [batch, x, 1], sizes / 2π [batch]."""
+    waves = np.arange(POINTS // 2 + 1)
+    q = waves / params["domain_size"][:, None]
+    k = np.where(waves == POINTS // 2, 0, q)  # the shortest wave has no derivative on the grid
+    z = DT * (q**2 - q**4)
+    phi1 = np.where(z == 0, 1, np.expm1(z) / np.where(z == 0, 1, z))
     u_hat = np.fft.rfft(state[..., 0])
     for _ in range(SUBSTEPS):
         u = np.fft.irfft(u_hat, POINTS)
-        u_hat = np.exp(linear) * u_hat - DT * phi1 * 0.5j * k * np.fft.rfft(u * u)
+        u_hat = np.exp(z) * u_hat - DT * phi1 * 0.5j * k * np.fft.rfft(u * u)
     return np.fft.irfft(u_hat, POINTS)[..., None]
 
 

@@ -1,6 +1,7 @@
 """ExternalSolver: any Python callable on NumPy arrays as a Solver, with or without gradients."""
 
 import contextlib
+import itertools
 import os
 import queue
 import tempfile
@@ -195,7 +196,7 @@ class ExternalSolver(Solver):
         count = len(arrays[0])
         parts = count if self.per_sample else min(self.workers, count)
         edges = [count * i // parts for i in range(parts + 1)]
-        groups = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        groups = [slice(a, b) for a, b in itertools.pairwise(edges)]
         if self._threads is None:
             self._threads = _Threads(self.workers)
             weakref.finalize(self, self._threads.close)

@@ -38,8 +38,8 @@ class WorkerError(RuntimeError):
 class WorkerPool:
     """A pool of worker processes as a callable: (state, params) -> state.
 
-    Processes start with the first call, one more whenever a call finds none idle, up to ``workers``,
-    and end with this process or the pool. Threads call it side by side. A worker that crashes,
+    Processes start with the first call, one more whenever a call finds none idle, up to
+    ``workers``, and end with this process or the pool. Threads call it side by side. A worker that crashes,
     answers nonsense or exceeds the time-out is killed and replaced, and its call repeated once.
 
     Args:
@@ -115,7 +115,7 @@ class _Worker:
     """One process, its pipes, and a file that takes its standard error."""
 
     def __init__(self, command):
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process lives
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
         )

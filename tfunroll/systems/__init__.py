@@ -54,7 +54,5 @@ def _of_file(name: str) -> System:
     system = getattr(module, attribute, None)
     if not isinstance(system, System):
         kind = "no" if system is None else f"a {type(system).__name__} as"
-        raise InputError(
-            f"system={name!r}: the module has {kind} {attribute}; it needs a tfunroll.systems.System"
-        )
+        raise InputError(f"system={name!r}: the module has {kind} {attribute}; it needs a System")
     return system
