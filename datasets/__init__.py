@@ -5,14 +5,24 @@ import pathlib
 
 from tabulate import tabulate
 from tfunroll.datasets.base import TrajectoryBuilder, energy
+from tfunroll.datasets.own import generate_own
 from tfunroll.datasets.publishing import publish
 
 from tfunroll import systems
-from tfunroll.core import check_choice
+from tfunroll.core import InputError, check_choice
 
 NAMES = ("kuramoto_sivashinsky", "kolmogorov_flow")
 
-__all__ = ["NAMES", "TrajectoryBuilder", "build", "builder_class", "describe", "energy", "publish"]
+__all__ = [
+    "NAMES",
+    "TrajectoryBuilder",
+    "build",
+    "builder_class",
+    "describe",
+    "energy",
+    "generate_own",
+    "publish",
+]
 
 
 def builder_class(name: str) -> type[TrajectoryBuilder]:
@@ -20,8 +30,13 @@ def builder_class(name: str) -> type[TrajectoryBuilder]:
 
     Raises: InputError: for an unknown name.
     """
-    if name in systems.MODULES:
-        name = systems.get(name).dataset
+    if name in systems.MODULES or ".py" in name:
+        system = systems.get(name)
+        if not (name := system.dataset):
+            raise InputError(
+                f"system {system.name} has no dataset of its own: give trajectories by "
+                "--data=description.json"
+            )
     check_choice("dataset", name, (*NAMES, *systems.MODULES))
     module = f"tfunroll.datasets.{name}.{name}_dataset_builder"
     return importlib.import_module(module).Builder

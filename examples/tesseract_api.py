@@ -1,4 +1,4 @@
-"""A Tesseract of one Kuramoto-Sivashinsky frame, its gradient by JAX: see examples/ks_tesseract.py."""
+"""A Tesseract of one Kuramoto-Sivashinsky frame, its gradient by JAX: see ks_tesseract.py."""
 
 import jax
 import numpy as np

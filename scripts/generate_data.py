@@ -1,6 +1,7 @@
 """Builds a dataset: trajectories of a system by its reference solver, on all cores, resumable.
 
 python scripts/generate_data.py --system=ks --dataset_config=study
+python scripts/generate_data.py --system=path/to/module.py:SYSTEM --data_dir=data
 python scripts/generate_data.py --system=ks --dataset_config=hosted --data_url=https://host/x.tar.gz
 """
 
@@ -9,23 +10,31 @@ from absl import flags
 from tfunroll import cli
 from tfunroll.core import InputError
 
-cli.define("dataset", "system", "ks", "physical system: ks or kolmogorov")
+cli.define("dataset", "system", "ks", "ks, kolmogorov, or your own: path/to/module.py:SYSTEM")
 cli.define("dataset", "dataset_config", "tiny", "config, such as tiny or study")
 cli.define("dataset", "data_url", "", "hosted: archive of publish_data.py, URL[#sha256=HEX]")
 cli.define("dataset", "data_dir", "", "folder to build in; TFDS's default folder if empty")
+cli.define("dataset", "trajectories", 4, "own system without a dataset: per parameter value")
+cli.define("dataset", "frames", 300, "own system without a dataset: of each trajectory")
 cli.define("dataset", "beam", False, "generate as an Apache Beam pipeline; extra `beam`")
 cli.define("dataset", "beam_options", "", 'flags of Beam, such as "--runner=FlinkRunner"')
 cli.define("dataset", "workers", 0, "processes side by side; one per core if 0")
 
 
 def main() -> None:
-    from tfunroll import datasets  # after --help and the check of the flags
+    from tfunroll import datasets, systems  # after --help and the check of the flags
 
     given = flags.FLAGS
     if given.beam_options and not given.beam:
         raise InputError("beam_options needs --beam")
     if given.workers and given.beam:
         raise InputError("workers is not for --beam; see its --direct_num_workers in docs/data.md")
+    if ".py" in given.system and not (system := systems.get(given.system)).dataset:
+        if not given.data_dir:
+            raise InputError("data_dir is missing: the folder for the trajectories of your system")
+        made = datasets.generate_own(system, given.data_dir, given.trajectories, given.frames)
+        print(f"{made}\ntrain with: --system={given.system} --data={made}")
+        return
     builder = datasets.build(
         given.system,
         given.dataset_config,

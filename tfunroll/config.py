@@ -226,7 +226,7 @@ class RunConfig:
                     "network does the rest of the frame"
                 )
             solvers.append(system.coarse(self.coarse, self.solver_fraction))  # its own checks
-        if self.loss == "physics":
+        if self.loss == "physics" and self._on_reference_grid(system):
             solvers.append(system.reference())
         longest = max(stage.steps for stage in self.stages())
         if "WIG" in self.modalities and longest > 1 and self.cut_every != 1:

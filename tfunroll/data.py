@@ -99,6 +99,12 @@ def load(
     """
     if own:
         return _load_own(system, pathlib.Path(own).expanduser())
+    if not system.dataset:
+        raise InputError(
+            f"system {system.name} has no dataset of its own: give trajectories by "
+            "--data=description.json, which scripts/generate_data.py writes where the System has a "
+            "reference"
+        )
     builder = datasets.builder_class(system.dataset).of(config, data_dir or None)
     if build and not builder.data_path.exists():
         builder = datasets.build(system.dataset, config, data_dir or None, workers)

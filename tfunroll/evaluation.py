@@ -234,8 +234,10 @@ def _equal_cost(system, dataset, settings, corrected) -> int:
     trajectories = dataset.splits[settings.test_sets[0]]
     state = tf.constant(trajectories.states[:1, 0], settings.dtype)
     params = {n: tf.constant(p[:1], settings.dtype) for n, p in trajectories.params.items()}
+    if system.refined is None:
+        return 0
     reference = system.reference()
-    if system.refined is None or not (compilable(corrected) and reference.compilable):
+    if not (compilable(corrected) and reference.compilable):
         return 0  # what is not in the graph cannot be counted
     cap = system.refined_limit or MAX_SUBSTEPS
     if dataset.config in system.on_reference_grid:

@@ -39,8 +39,9 @@ class WorkerPool:
     """A pool of worker processes as a callable: (state, params) -> state.
 
     Processes start with the first call, one more whenever a call finds none idle, up to
-    ``workers``, and end with this process or the pool. Threads call it side by side. A worker that crashes,
-    answers nonsense or exceeds the time-out is killed and replaced, and its call repeated once.
+    ``workers``, and end with this process or the pool. Threads call it side by side. A worker
+    that crashes, answers nonsense or exceeds the time-out is killed and replaced, and its call
+    repeated once.
 
     Args:
       command: program and arguments, such as [sys.executable, "worker.py"].

@@ -39,18 +39,18 @@ class System:
 
     Attributes:
       name, title: short name, as in flags, and name in words.
-      dataset: name of its TFDS dataset.
+      dataset: name of its TFDS dataset; empty for own trajectories.
       domain: grid for the networks.
       channels: names of the state channels.
       params: physics parameters.
       splits: per dataset split its list of values of the parameter that is varied.
       frame_time: time between frames.
-      reference: () -> the solver that makes the data.
+      reference: () -> the solver that makes the data; None where only trajectories are known.
       coarse: (coarse, solver_fraction) -> the cheap solver that is corrected.
       coarse_kinds: allowed names of coarse solvers, the default first.
       refined: substeps -> the reference scheme with that many sub-steps per frame, for baselines;
-        on a finer grid where sub-steps alone would not help.
-      initial_state: (params, seed) -> states to start a spin-up from, float64.
+        on a finer grid where sub-steps alone would not help. None: no such baseline.
+      initial_state: (params, seed) -> states to start a spin-up from, float64; None as above.
       spin_up_frames: frames dropped before a trajectory is kept.
       corrections: kind -> (solver, net, features, solver_fraction) -> stepper, the default first.
       correction_channels, prediction_channels: leading state channels the network changes, which
@@ -73,11 +73,11 @@ class System:
     params: Mapping[str, ParamRange]
     splits: Mapping[str, tuple[float, ...]]
     frame_time: float
-    reference: Callable[[], Solver]
+    reference: Callable[[], Solver] | None
     coarse: Callable[[str, float], Solver]
     coarse_kinds: tuple[str, ...]
-    refined: Callable[[int], Solver]
-    initial_state: Callable[[Mapping[str, np.ndarray], int], np.ndarray]
+    refined: Callable[[int], Solver] | None
+    initial_state: Callable[[Mapping[str, np.ndarray], int], np.ndarray] | None
     spin_up_frames: int
     corrections: Mapping[str, Callable[[Solver, Net, Features, float], Stepper]]
     correction_channels: int
