@@ -114,6 +114,7 @@ class ExternalSolver(Solver):
         self.params, self.dtype, self.timeout = tuple(params), dtype, timeout
         self.differentiable = vjp is not None
         self.per_sample, self.workers = per_sample, workers or len(os.sched_getaffinity(0))
+        self.step = step  # as given
         self._step, self._vjp = (_singly(f) if per_sample and f else f for f in (step, vjp))
         self._limit = limit * np.abs(states).reshape(-1, self.channels).max(0)
         self._threads = None

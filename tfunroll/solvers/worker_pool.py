@@ -128,11 +128,15 @@ class _Worker:
         source, target = self.process.stdout.fileno(), self.process.stdin.fileno()
         sent, answer = 0, bytearray()
         try:
+            if _ready(source, select.POLLIN, 0):  # it would be taken for the answer to come
+                raise _WorkerFailedError(
+                    "wrote without being asked" if os.read(source, 1) else "ended"
+                )
             while sent < len(request):
-                self._await(deadline, writing=target)
+                self._await(target, select.POLLOUT, deadline)
                 sent += os.write(target, request[sent : sent + PIECE])
             while (missing := _missing(answer)) > 0:
-                self._await(deadline, reading=source)
+                self._await(source, select.POLLIN, deadline)
                 if not (part := os.read(source, max(missing, PIECE))):
                     raise _WorkerFailedError("ended")
                 answer += part
@@ -147,14 +151,9 @@ class _Worker:
         except ValueError as error:
             raise _WorkerFailedError(f"answered no array in .npy format ({error})") from None
 
-    def _await(self, deadline, reading=None, writing=None):
+    def _await(self, descriptor, event, deadline):
         left = deadline - time.monotonic()
-        poll = select.poll()  # select() knows no descriptors beyond 1023
-        if writing is None:
-            poll.register(reading, select.POLLIN)
-        else:
-            poll.register(writing, select.POLLOUT)
-        if left <= 0 or not poll.poll(1e3 * left):
+        if left <= 0 or not _ready(descriptor, event, left):
             raise _WorkerFailedError("did not answer in time")
 
     def last_words(self) -> str:
@@ -169,6 +168,12 @@ class _Worker:
         self.process.wait()
         for file in (self.process.stdin, self.process.stdout, self._errors):
             file.close()
+
+
+def _ready(descriptor: int, event: int, seconds: float) -> bool:
+    poll = select.poll()  # select() knows no descriptors beyond 1023
+    poll.register(descriptor, event)
+    return bool(poll.poll(1e3 * seconds))
 
 
 def _missing(answer: bytearray) -> int:
