@@ -17,21 +17,21 @@ H = 2 * np.pi / POINTS
 X = H * np.arange(POINTS)
 
 
-def rate(u, viscosity, upwind=0.0):
+def rate(u, viscosity, upwind=0.0, xp=np):
     """u_t = −(u²/2)_x + ν u_xx + sin(x)/2, periodic, on the last axis; ``upwind`` adds dissipation.
 
     The flux at a cell's side is that of central differences − upwind · max|u| · (jump of u) / 2.
     """
-    ahead = np.roll(u, -1, -1)
-    speed = np.maximum(np.abs(u), np.abs(ahead))
+    ahead = xp.roll(u, -1, -1)
+    speed = xp.maximum(xp.abs(u), xp.abs(ahead))
     flux = (u**2 + ahead**2) / 4 - upwind * speed * (ahead - u) / 2 - viscosity * (ahead - u) / H
-    return -(flux - np.roll(flux, 1, -1)) / H + np.sin(X) / 2
+    return -(flux - xp.roll(flux, 1, -1)) / H + np.sin(X) / 2
 
 
-def coarse(state, params):
+def coarse(state, params, xp=np):
     """One frame by one explicit Euler step, upwind; all samples at once, [batch, x, 1]."""
     u = state[..., 0]
-    return (u + FRAME_TIME * rate(u, params["viscosity"][:, None], upwind=1.0))[..., None]
+    return (u + FRAME_TIME * rate(u, params["viscosity"][:, None], 1.0, xp))[..., None]
 
 
 def reference(state, params):

@@ -1,0 +1,154 @@
+"""Systems of the user: found by their path, with data from their own solver, in all scripts."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+import tfunroll
+from tfunroll import datasets, runs, systems
+from tfunroll.config import RunConfig
+from tfunroll.core import InputError
+from tfunroll.systems.own import own_system
+
+ROOT = Path(__file__).parent.parent
+BURGERS = f"{ROOT / 'examples' / 'burgers_numpy.py'}:SYSTEM"
+
+
+def test_a_run_of_an_own_system_from_its_data_to_its_tables(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT / "examples")
+    data = datasets.generate_own(systems.get(BURGERS), tmp_path, trajectories=1, frames=30)
+    config = RunConfig(
+        system="burgers_numpy.py:SYSTEM",
+        data=str(data),
+        modalities=("ONE", "NOG"),
+        seeds=(0,),
+        width=2,
+        depth=1,
+        curriculum="1:4,2:4",
+        long_horizon=15,
+        starts=1,
+        jit="off",
+        workers=1,
+        out=str(tmp_path / "run"),
+    )
+    text = runs.run(config)
+    for row in ("ONE", "NOG", "persistence", "coarse solver"):
+        assert f"\n{row}" in text
+    assert "equal-cost" not in text
+    monkeypatch.chdir(tmp_path)  # the run's folder knows the whole path
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["system"] == BURGERS
+    runs.evaluate(tmp_path / "run", horizon=5, workers=1)
+    table = pd.read_csv(tmp_path / "run" / "results.csv")
+    assert set(table.system) == {"burgers"}
+    assert set(table.test_set) == {"test_interpolation", "test_extrapolation"}
+    step = tfunroll.load(tmp_path / "run" / "NOG" / "0").bind({"viscosity": tf.constant([0.05])})
+    assert np.isfinite(step(tf.ones([1, 48, 1]))).all()
+
+
+def test_generated_data_are_steps_of_the_reference(tmp_path):
+    system = systems.get(BURGERS)
+    path = datasets.generate_own(system, tmp_path, trajectories=2, frames=3)
+    described = json.loads(path.read_text())
+    states = np.load(tmp_path / described["states"])
+    viscosity = np.array(described["params"]["viscosity"])
+    assert [len(s) for s in described["splits"].values()] == [8, 8, 4, 4]
+    np.testing.assert_array_equal(viscosity[described["splits"]["test_extrapolation"]][:2], 0.03)
+    step = system.reference().bind({"viscosity": tf.constant(viscosity)})
+    for before, after in ((0, 1), (1, 2)):
+        ahead = step(tf.constant(states[:, before], tf.float64))
+        np.testing.assert_allclose(ahead, states[:, after], atol=1e-6)
+    train, validation = (states[described["splits"][s], 0] for s in ("train", "validation"))
+    assert np.abs(train - validation).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere.py:SYSTEM", "no such file; expected path/to/module.py:SYSTEM"),
+        ("broken.py:SYSTEM", "ZeroDivisionError: division by zero"),
+        ("refused.py:SYSTEM", "refused.py:SYSTEM': solver"),
+        ("good.py:OTHER", "the module has no OTHER; it needs a System"),
+        ("good.py:NUMBER", "the module has a int as NUMBER"),
+        ("good", "system='good' is unknown; allowed: .*path/to/module.py:SYSTEM"),
+    ],
+)
+def test_a_path_that_leads_to_no_system(name, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("broken.py").write_text("1 / 0")
+    Path("refused.py").write_text(
+        "import numpy as np\nfrom tfunroll.solvers.external import ExternalSolver\n"
+        "ExternalSolver(len, example=(np.ones((2, 3, 1)), {}))"
+    )
+    Path("good.py").write_text("from tfunroll.systems.ks import SYSTEM\nNUMBER = 3")
+    with pytest.raises(InputError, match=message):
+        systems.get(name)
+    assert systems.get("good.py").name == systems.get("good.py:SYSTEM").name == "ks"
+
+
+def test_without_a_dataset_and_without_data(tmp_path):
+    config = RunConfig(system=BURGERS, modalities=("NOG",), out=str(tmp_path / "run"))
+    with pytest.raises(InputError, match="burgers has no dataset of its own: .* --data="):
+        runs.run(config)
+    with pytest.raises(InputError, match="burgers has no dataset of its own"):
+        datasets.builder_class(BURGERS)
+    bare = replace(systems.get(BURGERS), reference=None, initial_state=None)
+    with pytest.raises(InputError, match="has no reference and no initial_state.*--data="):
+        datasets.generate_own(bare, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "two words"}, "name='two words' must be one word"),
+        ({"correction": "graded"}, "correction='graded' is unknown"),
+        ({"channels": ("u", "v")}, "but the solver has 1"),
+        ({"params": {}}, r"params=\[\], but the solver's are \['viscosity'\]"),
+        ({"splits": {"test": (1.0,)}}, "splits='test' is unknown"),
+    ],
+)
+def test_an_own_system_that_does_not_fit_together(changes, message):
+    burgers = systems.get(BURGERS)
+    given = {"name": "mine", "coarse": burgers.coarse("", 1.0), "params": burgers.params}
+    assert own_system(**given).domain.shape == (48,)
+    with pytest.raises(InputError, match=message):
+        own_system(**{**given, **changes})
+
+
+@pytest.mark.slow
+def test_every_script_takes_the_path(tmp_path):
+    def script(name, *arguments):
+        done = subprocess.run(
+            [sys.executable, ROOT / "scripts" / f"{name}.py", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        )
+        assert "Traceback" not in done.stderr
+        return done
+
+    system = "--system=examples/burgers_numpy.py:SYSTEM"
+    small = ("--trajectories=1", "--frames=30", f"--data_dir={tmp_path}")
+    made = script("generate_data", system, *small)
+    assert f"--data={tmp_path / 'burgers.json'}" in made.stdout
+    run = ("--width=2", "--depth=1", "--curriculum=1:4,2:4", "--seeds=0,1", f"--out={tmp_path}/run")
+    more = ("--long_horizon=15", "--starts=1", "--jit=off", "--workers=2", "--modalities=ONE,NOG")
+    done = script("train", system, f"--data={tmp_path}/burgers.json", *run, *more)
+    assert "\nNOG" in done.stdout, done.stderr
+    for name in ("evaluate", "plot"):
+        assert "\nNOG" in script(name, f"--run={tmp_path}/run").stdout
+    flagfile = f"--flagfile={tmp_path}/run/flagfile.txt"
+    assert "\nNOG" in script("train", flagfile, "--resume").stdout
+    refused = script("train", system, f"--data={tmp_path}/burgers.json")
+    assert refused.returncode == 2
+    assert "error: modalities=WIG passes gradients through the solver 'coarse'" in refused.stderr
+    assert script("publish_data", system).returncode == 2
