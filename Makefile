@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-beam lint study-ks clean
+.PHONY: demo test test-slow test-beam test-external lint study-ks clean
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("tfunroll needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -25,6 +25,12 @@ test-slow: $(VENV)/.installed
 test-beam: $(VENV)/.installed
 	$(BIN)/pip install --quiet --editable ".[test,beam]"
 	$(BIN)/python -m pytest -m "slow or not slow" tests/test_beam.py
+
+# JAX and Tesseracts are as large; the tests of their adapters are skipped without them.
+test-external: $(VENV)/.installed
+	$(BIN)/pip install --quiet --editable ".[test,external]"
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_external.py \
+	    tests/test_external_training.py tests/test_worker_pool.py tests/test_own_system.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -66,6 +66,7 @@ setup(
             "neuraloperator>=2,<3",
         ],
         "beam": ["apache-beam>=2.77,<3", "mlcroissant>=1,<2"],
+        "external": ["jax>=0.10,<0.11", "tesseract-core[runtime]>=1.15,<2"],
         "zarr": ["zarr>=3,<4"],
     },
 )

@@ -181,13 +181,14 @@ class ExternalSolver(Solver):
         arrays = [np.asarray(a, dtype) for a in arrays]
         alive = np.logical_and.reduce([_finite(a) for a in arrays])
         try:
-            if alive.all():
-                return np.asarray(self._parallel(function, arrays, params), given)
-            out = np.full(arrays[0].shape, np.nan, given)
-            if alive.any():
-                params = {name: v[alive] for name, v in params.items()}
-                out[alive] = self._parallel(function, [a[alive] for a in arrays], params)
-            return out
+            with np.errstate(over="ignore"):  # where the run's precision cannot hold it: infinity
+                if alive.all():
+                    return np.asarray(self._parallel(function, arrays, params), given)
+                out = np.full(arrays[0].shape, np.nan, given)
+                if alive.any():
+                    params = {name: v[alive] for name, v in params.items()}
+                    out[alive] = self._parallel(function, [a[alive] for a in arrays], params)
+                return out
         except SolverError as error:
             _failures.append(error)
             raise
