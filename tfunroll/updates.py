@@ -212,6 +212,8 @@ class Updates:
                 reference = self.system.reference()
                 level_loss = losses.physics_residual(reference, params, channels)
             step = self.stepper.bind(params)
+            if not probed:  # a loop differentiates all that it holds: nothing by the state, then
+                step, level_loss = _cut(step), _cut(level_loss)
             loss, _ = unroll(
                 *(step, start, targets, level_loss, unrolling, probes),
                 rematerialise=self.config.rematerialise,
@@ -266,6 +268,11 @@ class _Compiled:
 
     def __getattr__(self, name):
         return getattr(self._net, name)
+
+
+def _cut(function):
+    """The function without the gradient by its first argument."""
+    return lambda first, *more: function(tf.stop_gradient(first), *more)
 
 
 def _flattened(tensors) -> tf.Tensor:

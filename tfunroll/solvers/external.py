@@ -3,17 +3,16 @@
 import contextlib
 import itertools
 import os
-import queue
 import tempfile
-import threading
 import weakref
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 
 import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import InputError, Params, Solver, State, Step, check_choice, check_state
+from tfunroll.solvers.solver_checks import check_step, check_vjp, unlike
+from tfunroll.solvers.threads import Threads
 
 NumpyParams = Mapping[str, np.ndarray]  # by name, each [batch]; numbers where per_sample
 NumpyStep = Callable[[np.ndarray, NumpyParams], np.ndarray]
@@ -120,7 +119,11 @@ class ExternalSolver(Solver):
         self._threads = None
         self._reuses = False  # whether all answers are the same memory
         for kind in (dtype,) if dtype else ("float32", "float64"):
-            self._check(states[:2].astype(kind), {k: v[:2].astype(kind) for k, v in params.items()})
+            u, p = states[:2].astype(kind), {k: v[:2].astype(kind) for k, v in params.items()}
+            self._reuses = check_step(self.name, self._called(self._forward), u, p)
+            if vjp is not None:
+                steps = self._called(self._forward), self._called(self._backward)
+                check_vjp(self.name, *steps, u, p)
 
     def bind(self, params: Params) -> Step:
         """See Solver.bind; what the callable computes from parameters alone is its own affair."""
@@ -142,8 +145,9 @@ class ExternalSolver(Solver):
         @tf.custom_gradient
         def differentiated(state):
             def gradient(cotangent):
-                if self._vjp is None:
+                if self._vjp is None and tf.executing_eagerly():
                     raise InputError(self.without_gradient)
+                # In a graph it is refused when it runs: loops build gradients that nothing uses.
                 return called(self._backward, state, cotangent)
 
             return called(self._forward, state), gradient
@@ -164,6 +168,10 @@ class ExternalSolver(Solver):
 
     # ------------------------------------------------------------------ calls
 
+    def _called(self, function):
+        """As a function of NumPy arrays, which are copied."""
+        return lambda u, params, *more: self._parallel(function, [u.copy(), *more], params)
+
     def _forward(self, params, state):
         return self._step(state, params)
 
@@ -172,6 +180,9 @@ class ExternalSolver(Solver):
 
     def _run(self, function, arrays, values) -> np.ndarray:
         """Calls from TensorFlow: casts, leaves diverged samples out, keeps errors readable."""
+        if function == self._backward and self._vjp is None:
+            _failures.append(SolverError(self.without_gradient))
+            raise _failures[-1]
         given, dtype = arrays[0].dtype, self.dtype or arrays[0].dtype
         count = len(arrays[0])
         params = {
@@ -200,7 +211,7 @@ class ExternalSolver(Solver):
         edges = [count * i // parts for i in range(parts + 1)]
         groups = [slice(a, b) for a, b in itertools.pairwise(edges)]
         if self._threads is None:
-            self._threads = _Threads(self.workers)
+            self._threads = Threads(self.workers)
             weakref.finalize(self, self._threads.close)
         work = [
             ([a[g] for a in arrays], {name: v[g] for name, v in params.items()}) for g in groups
@@ -228,7 +239,7 @@ class ExternalSolver(Solver):
         except Exception as error:
             problem = f"raised {type(error).__name__}: {' '.join(str(error).split())}"
         else:
-            if problem := _unlike(out, state):
+            if problem := unlike(out, state):
                 problem = f"returned {problem}"
             elif (good := _finite(out) | self._runaway(state)).all():
                 return out.copy() if self._reuses else out
@@ -265,59 +276,6 @@ class ExternalSolver(Solver):
         )
         return SolverError(f"{text}; its state is saved in {path}")
 
-    # ------------------------------------------------------------------ checks
-
-    def _check(self, states, params) -> None:
-        """Compares the callable with itself on two example states."""
-        rounding = 1e3 * np.finfo(states.dtype).eps * np.abs(states).max()
-        first = self._check_call(self._forward, states, params)
-        after = first.copy()
-        again = self._check_call(self._forward, states, params)
-        self._reuses = np.shares_memory(first, again)
-        if not np.allclose(again, after, 1e-9, rounding):
-            raise InputError(
-                f"solver {self.name!r} is not deterministic: the same state twice gave answers "
-                f"{np.abs(again - after).max():.2g} apart"
-            )
-        swapped = {k: v[::-1].copy() for k, v in params.items()}
-        swapped = self._check_call(self._forward, states[::-1].copy(), swapped)[::-1]
-        first = {k: v[:1].copy() for k, v in params.items()}
-        alone = self._check_call(self._forward, states[:1].copy(), first)
-        for other in (swapped, np.concatenate([alone, after[1:]])):
-            if not np.allclose(other, after, 1e-9, rounding):
-                raise InputError(
-                    f"solver {self.name!r} mixes the samples of a batch: a sample's answer differs "
-                    f"by {np.abs(other - after).max():.2g} with its place in the batch or without "
-                    "the others; per_sample=True calls it with one state at a time"
-                )
-        if self._vjp is not None:
-            self._check_vjp(states, params)
-
-    def _check_vjp(self, states, params) -> None:
-        """Jᵀc · d against c · Jd, Jd = (step(u + εd) − step(u − εd)) / 2ε, to 1 %."""
-        rng, precision = np.random.default_rng(0), np.finfo(states.dtype).eps
-        noise, d = rng.standard_normal((2, *states.shape)).astype(states.dtype)
-        epsilon = np.cbrt(precision) * (np.sqrt(np.mean(np.square(states))) or 1)
-        ahead, behind = (
-            self._check_call(
-                self._forward, states + sign * epsilon.astype(states.dtype) * d, params
-            )
-            for sign in (1, -1)
-        )
-        change = (ahead - behind) / (2 * epsilon)
-        size = np.linalg.norm(change)
-        c = change + size * noise / np.linalg.norm(noise)  # random, but not at right angles to Jd
-        exact = np.sum(self._check_call(self._backward, states, params, c.astype(states.dtype)) * d)
-        near = np.sum(c * change)
-        if abs(exact - near) > 0.01 * np.linalg.norm(c) * size:
-            raise InputError(
-                f"solver {self.name!r}: its vjp is not the gradient of its step: {exact:.4g} where "
-                f"finite differences give {near:.4g}; correct it, or leave it out for ONE and NOG"
-            )
-
-    def _check_call(self, function, states, params, *more):
-        return self._parallel(function, [states.copy(), *more], params)
-
 
 def _singly(function):
     """A callable of one state as one of a batch of one."""
@@ -331,43 +289,3 @@ def _singly(function):
 
 def _finite(array) -> np.ndarray:
     return np.isfinite(array).all(tuple(range(1, array.ndim)))
-
-
-def _unlike(out, state) -> str:
-    """How an answer differs from what a state's answer must be; empty if it does not."""
-    if not isinstance(out, np.ndarray):
-        return f"a {type(out).__name__} in place of an array"
-    if out.shape != state.shape:
-        return f"shape {out.shape} in place of {state.shape}"
-    if out.dtype != state.dtype:
-        return f"{out.dtype} in place of {state.dtype} (see ExternalSolver's dtype)"
-    return ""
-
-
-class _Threads:
-    """Daemon threads: those of concurrent.futures would keep a process with a stuck one alive."""
-
-    def __init__(self, count: int):
-        self._work, self._count = queue.SimpleQueue(), count
-        for _ in range(count):
-            threading.Thread(target=_serve, args=(self._work,), daemon=True).start()
-
-    def submit(self, function, *arguments) -> Future:
-        future = Future()
-        self._work.put((future, function, arguments))
-        return future
-
-    def close(self):
-        """Lets the idle ones end."""
-        for _ in range(self._count):
-            self._work.put(None)
-
-
-def _serve(work):
-    while (job := work.get()) is not None:
-        future, function, arguments = job
-        try:
-            future.set_result(function(*arguments))
-        except BaseException as error:
-            future.set_exception(error)
-        del job, future, function, arguments  # not kept until the next one comes
