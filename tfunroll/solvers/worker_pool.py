@@ -6,9 +6,9 @@ array in NumPy's format (.npy, which has readers in C, C++, Fortran, Julia, MATL
     request: the state, then one array of the parameters in the order of their names' declaration
     answer:  the state one frame later
 
-One answer a request: a second one is found if it comes before the next request, not later. It goes
-on until its input ends. What it prints belongs on standard error. examples/worker.py is
-one in Python.
+One answer a request: a second one is found if it comes before the next request, not later. A
+worker goes on until its input ends. What it prints belongs on standard error. examples/worker.py
+is one in Python.
 """
 
 import functools
