@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 import tfunroll
-from tfunroll import datasets, runs, systems
+from tfunroll import datasets, runs, saved_model, systems
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.systems.own import own_system
@@ -51,6 +51,8 @@ def test_a_run_of_an_own_system_from_its_data_to_its_tables(tmp_path, monkeypatc
     assert set(table.test_set) == {"test_interpolation", "test_extrapolation"}
     step = tfunroll.load(tmp_path / "run" / "NOG" / "0").bind({"viscosity": tf.constant([0.05])})
     assert np.isfinite(step(tf.ones([1, 48, 1]))).all()
+    with pytest.raises(InputError, match="solver outside TensorFlow, which a SavedModel cannot"):
+        saved_model.export(tmp_path / "run" / "NOG" / "0", tmp_path / "saved")
 
 
 def test_generated_data_are_steps_of_the_reference(tmp_path):

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfunroll import systems
 from tfunroll.config import check_writable
+from tfunroll.core import InputError, compilable
 from tfunroll.models import describe, load
 
 
@@ -35,10 +36,16 @@ def export(path: str | pathlib.Path, out: str | pathlib.Path) -> str:
     Returns:
       a line of text: what was written and how to call it.
     Raises:
-      InputError: if ``path`` holds no trained network, or ``out`` cannot be written.
+      InputError: if ``path`` holds no trained network, or one that corrects an external solver, or
+        ``out`` cannot be written.
     """
     config, _ = describe(path)
     system, stepper = systems.get(config.system), load(path)
+    if not compilable(stepper):
+        raise InputError(
+            f"run={str(path)!r} corrects a solver outside TensorFlow, which a SavedModel cannot "
+            "hold; tfunroll.load gives its stepper"
+        )
     check_writable(str(out))
     shape = (None, *system.domain.shape, len(system.channels))
     params = {name: tf.TensorSpec([None], config.dtype, name) for name in system.params}
