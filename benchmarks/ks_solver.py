@@ -7,9 +7,7 @@ stepper, which does less. Last, one long rollout that keeps every frame: a singl
 from absl import app, flags
 from side_by_side import compare, limit_threads, show
 
-flags.DEFINE_integer(
-    "substeps", 20, "sub-steps per call; times are per sub-step"
-)
+flags.DEFINE_integer("substeps", 20, "sub-steps per call; times are per sub-step")
 flags.DEFINE_integer("frames", 10_000, "of the long rollout")
 FLAGS = flags.FLAGS
 PER_FRAME = 2  # sub-steps, in the study

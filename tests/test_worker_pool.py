@@ -1,5 +1,6 @@
 """Worker processes: they answer, crash, hang and are killed; nothing is lost, or all is said."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -96,7 +97,9 @@ def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_one(pool):
     workers = pool("params[0] == 3 and write_array(answers, 3 * state)", workers=1)
     for factor in (3.0, 2.0, 3.0, 4.0, 2.0):
         time.sleep(0.2)  # one that comes after the next request cannot be told from its answer
-        np.testing.assert_array_equal(workers(STATE, {"a": factor}), factor * STATE)
+        # Both answers at once are an error, as often as they come so; a wrong answer never comes.
+        with contextlib.suppress(WorkerError) if factor == 3 else contextlib.nullcontext():
+            np.testing.assert_array_equal(workers(STATE, {"a": factor}), factor * STATE)
 
 
 def test_a_failure_names_the_sample_and_saves_its_state(pool):
