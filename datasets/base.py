@@ -13,7 +13,12 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tfunroll.datasets import beam
 from tfunroll.datasets.generation import Arrays, Group, generate_missing
-from tfunroll.datasets.guards import broken_is_input_error, check_writable, one_at_a_time, quiet_tfds
+from tfunroll.datasets.guards import (
+    broken_is_input_error,
+    check_writable,
+    one_at_a_time,
+    quiet_tfds,
+)
 from tfunroll.datasets.hosting import SUMS, Archive
 
 from tfunroll import systems

@@ -146,6 +146,7 @@ def evaluate_baselines(config: RunConfig, into: str = "") -> None:
         labels_of(config, "", 0),
         config.coarse,
         config.solver_fraction,
+        config.refined,
     )
     table = pd.concat([e.results for e in evaluations], ignore_index=True)
     for name, evaluation in zip(table.modality.unique(), evaluations, strict=True):

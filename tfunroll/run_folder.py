@@ -32,8 +32,6 @@ class InUseError(InputError):
     """Another process is at work in a run's folder."""
 
 
-
-
 def read_config(out: pathlib.Path) -> RunConfig:
     """The configuration of a run folder; InputError if it is none."""
     try:

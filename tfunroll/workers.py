@@ -100,7 +100,8 @@ def run_tasks(
 def _run_in_processes(tasks, workers, bar, locks):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    threading.Thread(target=_drain, args=(queue, bar), daemon=True).start()
+    drain = threading.Thread(target=_drain, args=(queue, bar), daemon=True)
+    drain.start()
     threads = max(1, (os.cpu_count() or 1) // workers)
     pool = ProcessPoolExecutor(
         workers, context, initializer=_start_worker, initargs=(queue, threads, os.getpid(), locks)
@@ -120,6 +121,7 @@ def _run_in_processes(tasks, workers, bar, locks):
         raise
     finally:
         queue.put(None)
+        drain.join(5)  # a process that ends at once would break its pipe
 
 
 class _Direct:

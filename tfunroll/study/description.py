@@ -14,8 +14,8 @@
 
 A setting is a field of RunConfig, so a flag of scripts/train.py. A list stands for an axis, except
 for a field that is a list itself (modalities, seeds, metrics): there a list of lists does. A cell's
-own settings replace its preset's, those the variant's. Each point of the matrix is one run, with all
-its modalities and seeds, in a folder that scripts/evaluate.py and scripts/plot.py read too.
+own settings replace its preset's, those the variant's. Each point of the matrix is one run, with
+all its modalities and seeds, in a folder that scripts/evaluate.py and scripts/plot.py read too.
 """
 
 import hashlib
@@ -125,7 +125,9 @@ def _expand(variant: dict, presets: dict, where: str) -> dict[str, Settings]:
                 raise InputError(f"{where}: the matrix names the run {run_id} twice")
             runs[run_id] = settings
     if not runs:
-        raise InputError(f"{where}: the matrix is empty; it needs [[{where.split(chr(39))[3]}.cells]]")
+        raise InputError(
+            f"{where}: the matrix is empty; it needs [[{where.split(chr(39))[3]}.cells]]"
+        )
     return runs
 
 

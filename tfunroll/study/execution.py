@@ -96,7 +96,9 @@ def report(failed: dict[str, dict[str, str]]) -> str:
 
 def _run_tasks(work: Sequence[tuple[str, runs.Work]], configs) -> dict:
     tasks = [
-        replace(task, name=f"{run_id} {task.name}", after=tuple(f"{run_id} {n}" for n in task.after))
+        replace(
+            task, name=f"{run_id} {task.name}", after=tuple(f"{run_id} {n}" for n in task.after)
+        )
         for run_id, its in work
         for task in its.tasks
     ]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from tfunroll import systems
 from tfunroll.plots.style import TITLES, styles_of
@@ -192,6 +193,10 @@ def _rows(gathered, values: pd.Series, label: str) -> Figure:
                 ax.plot(dots, at, style.marker, color=style.color, markersize=4, alpha=0.6)
                 ax.plot(np.exp(np.log(dots).mean()), row + offset, "|", color="black", markersize=9)
         ax.set(xscale="log", xlabel=label, title=TITLES[name])
+        low, high = ax.get_xlim()
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(alpha=0.25)
     axes[0].set_yticks(range(len(labels)), list(labels.values()), fontsize=8)
     axes[0].set_ylim(len(labels) - 0.5, -0.5)

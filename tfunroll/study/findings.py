@@ -79,11 +79,15 @@ def key(gathered: Gathered) -> str:
     return f"{gathered.study.name}-{gathered.study.variant}"
 
 
-def save_estimate(study: description.Study, docs: str, hours: float, how: str) -> None:
-    """Keeps a dry run's estimate for the list of studies that were not run."""
+def save_estimate(study: description.Study, docs: str, hours: float, unknown: int, how: str):
+    """Keeps a dry run's estimate, of all but ``unknown`` runs, for the list of studies not run."""
     path = pathlib.Path(docs) / TARGET / "estimates.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known[f"{study.name}-{study.variant}"] = {"hours": round(hours, 2), "how": how}
+    known[f"{study.name}-{study.variant}"] = {
+        "hours": round(hours, 2),
+        "unknown": unknown,
+        "how": how,
+    }
     write_json(path, dict(sorted(known.items())))
 
 
@@ -119,7 +123,9 @@ def _environment(gathered) -> str:
         path = folder.run_folder(gathered.out, run_id) / "environment.json"
         if path.exists():
             e = json.loads(path.read_text(encoding="utf-8"))
-            versions = ", ".join(f"{k} {e[k]}" for k in ("tfunroll", "tensorflow", "keras", "numpy"))
+            versions = ", ".join(
+                f"{k} {e[k]}" for k in ("tfunroll", "tensorflow", "keras", "numpy")
+            )
             places[f"{e['device']}; {versions}; python {e['python']}"] = True
     hours = gathered.trainings["seconds"].sum() / 3600 if len(gathered.trainings) else 0
     return f"{' / '.join(places)}. Training took {hours:.1f} process hours."
@@ -140,6 +146,8 @@ def _not_run(studies, docs) -> str:
             networks = sum(len(c.seeds) * len(c.modalities) for c in configs)
             time = times.get(f"{name}-{variant}")
             hours = f"{time['hours']:.1f} h" if time else "–"
+            if time and time["unknown"]:
+                hours += f" and {time['unknown']} runs not estimated"
             rows.append((name, variant, len(configs), networks, hours))
     how = "; ".join(dict.fromkeys(t["how"] for t in times.values()))
     head = ("study", "variant", "runs", "networks", "estimated time")

@@ -65,7 +65,9 @@ def per_seed(table: pd.DataFrame, metric: str = "relative_error") -> pd.DataFram
     """
     rows = table[(table["metric"] == metric) & table["frame"].isna()]
     lost = rows["status"] == "diverged"
-    rows = rows.assign(fine=rows["value"].mask(lost), lost=lost, all=rows["value"].mask(lost, np.inf))
+    rows = rows.assign(
+        fine=rows["value"].mask(lost), lost=lost, all=rows["value"].mask(lost, np.inf)
+    )
     groups = rows.groupby(["run", "test_set", "modality", "seed"], sort=False)
     return pd.DataFrame(
         {"mean": groups["fine"].mean(), "median": groups["all"].median(),

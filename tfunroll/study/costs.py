@@ -72,15 +72,16 @@ def estimate(
             shown = _duration(cost)
         rows.append((run_id, networks[run_id], updates, shown, state))
     text = tabulate(rows, ("run", "networks", "updates", "time", "state"))
+    side = f"with {count} processes side by side" if count > 1 else "in one process"
     text += (
-        f"\n\n{len(rows)} runs, {sum(networks.values())} networks, {total_updates:,} updates; about "
-        f"{_duration(seconds)} left, with {count} process{'es' if count > 1 else ''} side by side\n"
+        f"\n\n{len(rows)} runs, {sum(networks.values())} networks, {total_updates:,} updates; "
+        f"about {_duration(seconds)} left, {side}\n"
         f"estimated from {HOW}"
     )
     for run_id, why in unknown.items():
         text += f"\nnot estimated: {run_id}: {why}"
-    if docs and not part and not only and not unknown:
-        findings.save_estimate(study, docs, seconds / 3600, HOW)
+    if docs and not part and not only:
+        findings.save_estimate(study, docs, seconds / 3600, len(unknown), HOW)
     return text
 
 
