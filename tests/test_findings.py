@@ -99,9 +99,11 @@ def test_correction_against_prediction():
         made_up(runs, lambda s, m: 4.5 if s.get("mode") == "prediction" else 1.0)
     )
     assert found.verdict == findings.AGREES
-    assert "about the paper's factor" in found.why
+    assert "The factor agrees too." in found.why
     ratio = float(found.ours.split(": ")[1].split(" ")[0])
     assert ratio == pytest.approx(4.5, rel=0.1)
+    far = made_up(runs, lambda s, m: 10.0 if s.get("mode") == "prediction" else 1.0)
+    assert comparisons.correction(far).verdict == findings.PARTLY
     unequal = {**runs, "p": {**runs["p"], "width": 9}}  # other networks are not compared
     assert comparisons.correction(made_up(unequal, lambda s, m: 1.0)) is None
 

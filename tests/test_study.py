@@ -8,7 +8,8 @@ import pytest
 from tfunroll import study
 from tfunroll.core import InputError
 from tfunroll.study import description, folder
-from tfunroll.study.execution import chosen, report
+from tfunroll.study.description import chosen
+from tfunroll.study.execution import report
 
 MATRIX = """
 title = "Two axes"

@@ -17,6 +17,7 @@ from tqdm import tqdm
 GRACE = 25.0  # seconds that tasks have to end by themselves once a stop is asked for
 
 _PROGRESS = None  # where reports go: in a worker a queue, else the progress bar itself
+_WEIGHT = 1.0  # of the task at work
 _STOP = threading.Event()
 _LOCKS = []  # in a worker: keep the folders of runs locked as long as the process lives
 
@@ -33,18 +34,27 @@ class InterruptedRunError(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """A piece of work: ``function(*arguments)``, after the tasks named in ``after``."""
+    """A piece of work: ``function(*arguments)``, after the tasks named in ``after``.
+
+    ``weight``: what one unit that it reports counts in the progress bar.
+    """
 
     name: str
     function: Callable
     arguments: tuple
     after: tuple[str, ...] = field(default=())
+    weight: float = 1.0
+
+    def __call__(self):
+        global _WEIGHT
+        _WEIGHT = self.weight
+        return self.function(*self.arguments)
 
 
 def report(amount: float) -> None:
     """Called inside a task: advances the progress bar."""
     if _PROGRESS is not None:
-        _PROGRESS.put(amount)
+        _PROGRESS.put(amount * _WEIGHT)
 
 
 def stopping() -> bool:
@@ -63,7 +73,7 @@ def run_tasks(
 
     Args:
       tasks: those that others wait for come first.
-      total: sum of what the tasks report, for the bar's estimate of the time left.
+      total: sum of what the tasks report, weighted, for the bar's estimate of the time left.
       locks: files that every worker keeps locked (shared) while it lives.
     Returns:
       results by task name; a task that raised has its exception as result, and the tasks that
@@ -140,7 +150,7 @@ def _run_here(tasks, bar):
             break
         failed = [results[n] for n in task.after if isinstance(results[n], Exception)]
         try:
-            results[task.name] = failed[0] if failed else task.function(*task.arguments)
+            results[task.name] = failed[0] if failed else task()
         except Exception as error:
             results[task.name] = error
         bar.set_postfix_str(task.name)
@@ -161,7 +171,7 @@ def _run_in_pool(tasks, pool, workers, bar):
             if failed:
                 results[task.name] = failed[0]
             else:
-                running[pool.submit(task.function, *task.arguments)] = task.name
+                running[pool.submit(task)] = task.name
         if _STOP.is_set() and deadline is None:
             deadline = time.monotonic() + GRACE
             for future in list(running):

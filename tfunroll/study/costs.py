@@ -14,8 +14,7 @@ from tfunroll.core import InputError
 from tfunroll.flops import flops_per_frame
 from tfunroll.models import build_net, build_stepper
 from tfunroll.study import findings, folder
-from tfunroll.study.description import Study
-from tfunroll.study.execution import chosen
+from tfunroll.study.description import Study, chosen
 from tfunroll.updates import Updates
 
 TIMED = 3.0  # seconds, at least, that a rate is measured

@@ -108,6 +108,18 @@ def shard(runs: list[str], text: str) -> list[str]:
     return runs[i - 1 :: n]
 
 
+def chosen(study: Study, part: str = "", only: str = "") -> list[str]:
+    """Ids of the runs of a shard, of those in the comma list ``only``, or of all."""
+    if part and only:
+        raise InputError("run: give either --shard or --run")
+    if only:
+        wanted = only.split(",")
+        for run_id in wanted:
+            check_choice("run", run_id, study.runs)
+        return [run_id for run_id in study.runs if run_id in wanted]
+    return shard(list(study.runs), part) if part else list(study.runs)
+
+
 def _expand(variant: dict, presets: dict, where: str) -> dict[str, Settings]:
     common = {k: v for k, v in variant.items() if k != "cells"}
     runs: dict[str, Settings] = {}

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from tfunroll import runs, workers
 from tfunroll.config import check_writable
-from tfunroll.core import InputError, check_choice
+from tfunroll.core import InputError
 from tfunroll.environment import describe_environment
 from tfunroll.files import write_json
 from tfunroll.run_folder import InUseError
 from tfunroll.study import folder
-from tfunroll.study.description import Study, shard
+from tfunroll.study.costs import operations
+from tfunroll.study.description import Study, chosen
 
 
 def run(
@@ -71,18 +72,6 @@ def run(
     return failed
 
 
-def chosen(study: Study, part: str = "", only: str = "") -> list[str]:
-    """Ids of the runs of a shard, of those in the comma list ``only``, or of all."""
-    if part and only:
-        raise InputError("run: give either --shard or --run")
-    if only:
-        wanted = only.split(",")
-        for run_id in wanted:
-            check_choice("run", run_id, study.runs)
-        return [run_id for run_id in study.runs if run_id in wanted]
-    return shard(list(study.runs), part) if part else list(study.runs)
-
-
 def report(failed: dict[str, dict[str, str]]) -> str:
     """What failed, a line for each reason in a run."""
     lines = []
@@ -95,24 +84,31 @@ def report(failed: dict[str, dict[str, str]]) -> str:
 
 
 def _run_tasks(work: Sequence[tuple[str, runs.Work]], configs) -> dict:
-    tasks = [
-        replace(
-            task, name=f"{run_id} {task.name}", after=tuple(f"{run_id} {n}" for n in task.after)
-        )
-        for run_id, its in work
-        for task in its.tasks
-    ]
+    tasks, total = [], 0.0
+    for run_id, its in work:
+        weight = _weight(configs[run_id])
+        total += its.states * weight
+        for task in its.tasks:
+            after = tuple(f"{run_id} {name}" for name in task.after)
+            tasks.append(replace(task, name=f"{run_id} {task.name}", after=after, weight=weight))
     if not tasks:
         return {}
     networks = sum(len(configs[i].seeds) * len(configs[i].modalities) for i, _ in work)
     count = min(runs.worker_count(configs[work[0][0]], networks), len(tasks))
-    total = sum(its.states for _, its in work)
     locks = [its.lock for _, its in work]
     try:
         return workers.run_tasks(tasks, count, total, "study", locks)
     except workers.InterruptedRunError as error:
         error.args = (error.args[0].replace(error.advice, "the same command goes on"),)
         raise
+
+
+def _weight(config) -> float:
+    """Of a state of this run in the progress bar, so that the time left is not that of the last."""
+    try:
+        return float(operations(config))
+    except InputError:  # it will fail, and is listed then
+        return 1.0
 
 
 def _reason(error: Exception) -> str:
