@@ -60,7 +60,8 @@ def test_a_failure_does_not_stop_the_rest(tiny, whole):
     out, failed = whole
     *good, bad = tiny.runs
     assert list(failed) == [bad]
-    assert set(failed[bad].values()) == {"net='nothing' is unknown; allowed: resnet"}
+    (why,) = set(failed[bad].values())
+    assert why.startswith("net='nothing' is unknown; allowed: ")
     assert [folder.state(tiny, out, run_id) for run_id in tiny.runs] == [
         *("finished", "finished", "failed")
     ]
@@ -250,13 +251,11 @@ def test_a_slurm_array_runs_a_study(tiny, whole, tiny_data_dir, tmp_path):
 def test_every_study_starts(tiny_data_dir, tmp_path):
     """Each run of each mini study, cut to a few updates of one seed, trains and is gathered."""
     for name in study.names():
-        text = (Path(study.description.FOLDER) / f"{name}.toml").read_text()
         found = study.load(name, "mini")
-        assert text
         small = {}
         for run_id, settings in found.runs.items():
             config = found.config(run_id)
-            if config.system != "ks" or config.net != "resnet":
+            if config.system != "ks":
                 continue
             curriculum = ",".join(f"{s.steps}:2" for s in config.stages())
             small[run_id] = {
@@ -264,7 +263,10 @@ def test_every_study_starts(tiny_data_dir, tmp_path):
                 **{"curriculum": curriculum, "seeds": (0, 1), "dataset_config": "tiny"},
                 **{"validate_every": 1, "jit": "off", "long_horizon": 20},
             }
-            small[run_id] |= {"size": "", "width": 1 + config.width % 5, "depth": 1}
+            if config.net == "resnet":
+                small[run_id] |= {"size": "", "width": 1 + config.width % 5, "depth": 1}
+            else:
+                small[run_id]["size"] = "1k"
         few = study.Study(name, "mini", found.title, found.question, small)
         out = tmp_path / name
         assert study.run(few, out, count=1, data_dir=str(tiny_data_dir)) == {}

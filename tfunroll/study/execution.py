@@ -56,7 +56,7 @@ def run(
         work = {}
         for run_id, config in left.items():
             try:
-                runs.check_start(config)
+                runs.check_ready(config)
                 work[run_id] = stack.enter_context(runs.prepared(config))
             except InputError as error:  # data that does not fit, a folder in use: not the others'
                 failed[run_id] = {"start": str(error)}

@@ -172,7 +172,7 @@ def stability(gathered) -> Figure | None:
 
 def _rows(gathered, values: pd.Series, label: str) -> Figure:
     """One row per run, a column per test set; dots are seeds, ticks geometric means."""
-    sets = [name for name in SETS if name in values.index.get_level_values("test_set")]
+    sets = [name for name in SETS if name in set(gathered.table["test_set"])]
     labels, values = gathered.labels, values.sort_index()
     size = (4.2 * max(len(sets), 1) + 2.2, 1.3 + 0.42 * len(labels))
     figure = Figure(figsize=size, layout="constrained")
