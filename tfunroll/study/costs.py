@@ -15,9 +15,10 @@ from tfunroll.flops import flops_per_frame
 from tfunroll.models import build_net, build_stepper
 from tfunroll.study import findings, folder
 from tfunroll.study.description import Study, chosen
-from tfunroll.updates import Updates
+from tfunroll.updates import UPDATES_PER_CALL, Updates
 
-TIMED = 3.0  # seconds, at least, that a rate is measured
+TIMED = 3.0  # seconds in which a rate is measured, unless 100 updates take less
+FRAMES = 1000  # of the stand-in data: as drawing from very few windows is slow
 HOW = (
     "floating point operations counted from each run's graph, times the time per operation of a "
     "compiled WIG update, measured once per system and architecture at its run of median size; "
@@ -87,7 +88,7 @@ def estimate(
 def operations(config: RunConfig) -> int:
     """Floating point operations of a step of the network and its solver, for one sample."""
     system = systems.get(config.system)
-    trajectories = _stand_in(config, 1).splits["train"]
+    trajectories = _stand_in(config).splits["train"]
     net = build_net(config, config.seeds[0])
     stepper = build_stepper(config, net, system.features(config.mode))
     state = tf.constant(trajectories.states[:1, 0])
@@ -101,28 +102,32 @@ def measure(config: RunConfig) -> tuple[float, float]:
     Compilation is counted three times: ONE, NOG and WIG have graphs of their own.
     """
     stage = max(config.stages(), key=lambda stage: stage.steps)
-    updates = Updates(config, _stand_in(config, stage.steps))
+    updates = Updates(config, _stand_in(config))
     call = updates.call(config.unrolling("WIG", stage), config.batch_size)
     began = time.monotonic()
     rate = tf.constant(0.0)  # the weights stay, whatever the stand-in data would make of them
 
     def run(length):
-        updates.reset(0)
-        call(*(tf.constant(n, tf.int64) for n in (0, 0, length)), rate, tf.constant(0.0))
-        return int(updates.state.update)
+        before = int(updates.state.update)
+        call(*(tf.constant(n, tf.int64) for n in (0, 0, before + length)), rate, tf.constant(0.0))
+        return int(updates.state.update) - before
 
     run(1)
     compiling = time.monotonic() - began
-    began, done, length = time.monotonic(), 0, 1
-    while time.monotonic() - began < TIMED:
-        done += run(length)
-        length = min(2 * length, 100)
+    length, seconds, done = 1, 0.0, 1
+    while seconds < TIMED:
+        began = time.monotonic()
+        done = run(length)
+        seconds = time.monotonic() - began
+        if length == UPDATES_PER_CALL:
+            break
+        length = min(4 * length, UPDATES_PER_CALL)
     states = done * config.batch_size * stage.steps
     workers.report(1)
-    return (time.monotonic() - began) / (states * operations(config)), 3 * compiling
+    return seconds / (states * operations(config)), 3 * compiling
 
 
-def _stand_in(config: RunConfig, steps: int) -> data.Dataset:
+def _stand_in(config: RunConfig) -> data.Dataset:
     """Data of the right shapes, made at once: an initial state that does not move."""
     system = systems.get(config.system)
     values = np.asarray(system.splits["train"][:2], float)
@@ -132,7 +137,7 @@ def _stand_in(config: RunConfig, steps: int) -> data.Dataset:
         for i, (name, r) in enumerate(ranges.items())
     }
     states = np.asarray(system.initial_state(params, 0), np.float32)
-    frames = np.repeat(states[:, None], steps + 2, axis=1)
+    frames = np.repeat(states[:, None], FRAMES, axis=1)
     small = {name: v.astype(np.float32) for name, v in params.items()}
     names = tuple(str(i) for i in range(len(values)))
     split = data.Trajectories(frames, small, names, np.zeros(len(values), np.float32), {})
