@@ -54,7 +54,7 @@ def estimate(
         tasks.append(workers.Task(" ".join(kind), measure, (configs[run_id],)))
     # As many processes as the study will have, so that they disturb each other as much.
     measured = workers.run_tasks(tasks, count, len(tasks), "timing") if tasks else {}
-    rows, seconds, total_updates = [], 0.0, 0
+    rows, total, left, total_updates = [], 0.0, 0.0, 0
     for run_id, config in configs.items():
         kind = (config.system, config.net)
         outcome = measured.get(" ".join(kind)) if run_id not in unknown else None
@@ -68,20 +68,21 @@ def estimate(
             per_operation, compiling = outcome
             ops = kinds[kind][run_id]
             cost = runs.total_states(config) * ops * per_operation / count + compiling
-            seconds += cost if state != "finished" else 0
+            total += cost
+            left += cost if state != "finished" else 0
             shown = _duration(cost)
         rows.append((run_id, networks[run_id], updates, shown, state))
     text = tabulate(rows, ("run", "networks", "updates", "time", "state"))
     side = f"with {count} processes side by side" if count > 1 else "in one process"
     text += (
         f"\n\n{len(rows)} runs, {sum(networks.values())} networks, {total_updates:,} updates; "
-        f"about {_duration(seconds)} left, {side}\n"
+        f"about {_duration(left)} left, {side}\n"
         f"estimated from {HOW}"
     )
     for run_id, why in unknown.items():
         text += f"\nnot estimated: {run_id}: {why}"
     if docs and not part and not only:
-        findings.save_estimate(study, docs, seconds / 3600, len(unknown), HOW)
+        findings.save_estimate(study, docs, total / 3600, len(unknown), HOW)
     return text
 
 
