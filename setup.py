@@ -14,6 +14,7 @@ PACKAGES = {
     "tfunroll.metrics": "tfunroll/metrics",
     "tfunroll.plots": "tfunroll/plots",
     "tfunroll.systems": "tfunroll/systems",
+    "tfunroll.study": "tfunroll/study",
     "tfunroll.datasets": "datasets",
     "tfunroll.datasets.kuramoto_sivashinsky": "datasets/kuramoto_sivashinsky",
     "tfunroll.datasets.kolmogorov_flow": "datasets/kolmogorov_flow",
@@ -29,7 +30,7 @@ setup(
     python_requires=">=3.11",
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"": ["*.md", "*.bib", "*.txt"]},
+    package_data={"": ["*.md", "*.bib", "*.txt"], "tfunroll.study": ["studies/*.toml"]},
     install_requires=[
         "tensorflow>=2.21,<2.22",
         "keras>=3.15,<3.16",

@@ -13,7 +13,12 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tfunroll.datasets import beam
 from tfunroll.datasets.generation import Arrays, Group, generate_missing
-from tfunroll.datasets.guards import broken_is_input_error, check_writable, quiet_tfds
+from tfunroll.datasets.guards import (
+    broken_is_input_error,
+    check_writable,
+    one_at_a_time,
+    quiet_tfds,
+)
 from tfunroll.datasets.hosting import SUMS, Archive
 
 from tfunroll import systems
@@ -108,8 +113,11 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
         check_writable(pathlib.Path(builder.data_dir_root))
         builder.workers = workers
         download = tfds.download.DownloadConfig(try_download_gcs=False, beam_options=builder.beam)
-        with quiet_tfds():
-            builder.download_and_prepare(download_config=download)
+        with one_at_a_time(builder.cache_dir):
+            if builder.data_path.exists():  # by another process, while this one waited
+                return cls.prepare(config, data_dir, workers, data_url, beam_options)
+            with quiet_tfds():
+                builder.download_and_prepare(download_config=download)
         return builder
 
     @classmethod

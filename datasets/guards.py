@@ -1,6 +1,7 @@
 """What stands around TFDS: its mistakes as one line, its chatter as none."""
 
 import contextlib
+import fcntl
 import io
 import os
 import pathlib
@@ -38,6 +39,18 @@ def broken_is_input_error(folder: os.PathLike) -> Iterator[None]:
             f"dataset in {folder} is incomplete or broken: delete that folder, and it is built "
             f"anew ({type(error).__name__}: {reason})"
         ) from None
+
+
+@contextlib.contextmanager
+def one_at_a_time(cache: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process builds the dataset whose finished groups go to ``cache``.
+
+    The lock is the operating system's (flock), beside that folder; it ends with the process.
+    """
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with (cache.parent / f".{cache.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

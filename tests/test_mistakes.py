@@ -71,6 +71,15 @@ WRONG_FLAGS = [
     ("generate_data", "--system=navier", "dataset='navier' is unknown"),
     ("generate_data", "--dataset_config=huge", "dataset_config='huge' is unknown"),
     ("generate_data", "--data_dir=/proc/none", "data_dir='/proc/none' cannot be written"),
+    ("study", "study is empty; allowed: alternatives, "),
+    ("study", "--study=guess", "study='guess' is unknown; allowed: alternatives, "),
+    ("study", "--study=none.toml", "study='none.toml' cannot be read"),
+    ("study", "--study=horizon", "--variant=huge", "variant='huge' is unknown; allowed: mini"),
+    ("study", "--study=horizon", "--shard=9/4", "shard='9/4' is outside its range; allowed: 1/4"),
+    ("study", "--study=horizon", "--run=x", "run='x' is unknown"),
+    ("study", "--study=horizon", "--out=/proc/none", "out='/proc/none' cannot be written"),
+    ("study", "--gather", "out: --gather needs the study's folder"),
+    ("study", "--gather", "--out=nowhere", "out='nowhere' is not a study's folder"),
     ("publish_data", "--dataset_config=huge", "dataset_config='huge' is unknown"),
 ]
 WRONG_DATA = [

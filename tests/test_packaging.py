@@ -59,7 +59,10 @@ def test_wheel_content(wheel):
     assert top == {"tfunroll"}  # above all no top-level `datasets`
     for folder, package in (("tfunroll", "tfunroll"), ("datasets", "tfunroll/datasets")):
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in (".py", ".md", ".bib", ".txt") and "__pycache__" not in path.parts:
+            if (
+                path.suffix in (".py", ".md", ".bib", ".txt", ".toml")
+                and "__pycache__" not in path.parts
+            ):
                 assert f"{package}/{path.relative_to(ROOT / folder).as_posix()}" in names
     card = "tfunroll/datasets/kuramoto_sivashinsky"
     assert {f"{card}/README.md", f"{card}/CITATIONS.bib"} <= names

@@ -47,7 +47,7 @@ def config_from_flags():
     from tfunroll.config import RunConfig
 
     values = {f.name: getattr(flags.FLAGS, f.name) for f in fields(RunConfig)}
-    for name in ("seeds", "widths"):
+    for name in ("seeds", "widths", "refined"):
         try:
             values[name] = tuple(int(value) for value in values[name])
         except ValueError:

@@ -102,6 +102,12 @@ class RunConfig:
     starts: int = _flag(2, "evaluation", "start frames per test trajectory")
     metrics: tuple[str, ...] = _flag((), "evaluation", "comma list; the system's if empty")
 
+    refined: tuple[int, ...] = _flag(
+        (),
+        "evaluation",
+        "reference scheme with these numbers of sub-steps as baselines, comma list",
+    )
+
     out: str = _flag("", "run", "folder to write; a new one under runs/ if empty")
     resume: bool = _flag(False, "run", "continue the run in --out")
     workers: int = _flag(0, "run", "processes side by side; one per core if 0")
@@ -207,6 +213,8 @@ class RunConfig:
             raise InputError(f"modalities={','.join(self.modalities)} names one twice")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise InputError("seeds must be different whole numbers of at least 0")
+        if self.refined and min(self.refined) < 1:
+            raise InputError(f"refined={min(self.refined)} must be at least 1")
         for name in ("batch_size", "starts", "checkpoint_every", "validate_every"):
             self._at_least(name, 1)
         for name in (

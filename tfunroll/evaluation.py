@@ -1,6 +1,6 @@
 """Rollouts of a stepper over the test sets, measured: one compiled graph call per model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -203,6 +203,7 @@ def baselines(
     labels: Mapping[str, object],
     coarse: str,
     solver_fraction: float = 1.0,
+    refined: Sequence[int] = (),
 ) -> list[Evaluation]:
     """Persistence, the coarse solver alone, and a solver of the corrected stepper's cost.
 
@@ -214,6 +215,7 @@ def baselines(
 
     Args:
       corrected: None leaves the last one out, as does one that costs less than a sub-step.
+      refined: numbers of sub-steps per frame of the reference's scheme, each a baseline more.
     """
     solvers = {
         "persistence": Persistence(),
@@ -222,6 +224,8 @@ def baselines(
     if corrected is not None and (substeps := _equal_cost(system, dataset, settings, corrected)):
         plural = "s" if substeps > 1 else ""
         solvers[f"equal-cost solver ({substeps} sub-step{plural})"] = system.refined(substeps)
+    for n in refined:
+        solvers[f"solver with {n} sub-step{'s' if n > 1 else ''}"] = system.refined(n)
     common = {"num_weights": _num_weights(corrected), **labels, "steps": 1, "seed": 0}
     return [
         evaluate(solver, system, dataset, settings, {**common, "modality": name})

@@ -27,12 +27,15 @@ from tfunroll.training import Job, Trainer
 
 def load_data(config: RunConfig) -> data.Dataset:
     """The dataset a configuration names; built first if it does not exist."""
-    return data.load(
-        systems.get(config.system),
-        config.dataset_config,
-        data_dir=config.data_dir or None,
-        own=config.data or None,
-    )
+    if config.data:
+        return data.load(systems.get(config.system), own=config.data)
+    return _built(config.system, config.dataset_config, config.data_dir)
+
+
+@functools.lru_cache(maxsize=1)
+def _built(system: str, dataset_config: str, data_dir: str) -> data.Dataset:
+    """Kept, as many runs of a study share one."""
+    return data.load(systems.get(system), dataset_config, data_dir=data_dir or None)
 
 
 def settings_of(config: RunConfig, dataset: data.Dataset) -> Settings:
@@ -146,6 +149,7 @@ def evaluate_baselines(config: RunConfig, into: str = "") -> None:
         labels_of(config, "", 0),
         config.coarse,
         config.solver_fraction,
+        config.refined,
     )
     table = pd.concat([e.results for e in evaluations], ignore_index=True)
     for name, evaluation in zip(table.modality.unique(), evaluations, strict=True):

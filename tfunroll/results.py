@@ -172,7 +172,7 @@ def format_table(
         if training_loss:
             loss = training_loss.get(modality)
             row["training loss"] = "–" if loss is None else f"{loss:.3g}"
-        rows.append(row | _cells(model, sets))
+        rows.append(row | cells(model, sets))
     position = {name: i for i, name in enumerate(model_order(table["modality"]))}
     rows.sort(key=lambda row: position[row["modality"]])
     style = "github" if markdown else "simple"
@@ -180,8 +180,8 @@ def format_table(
     return f"{text}\n\n{_legend(summary)}"
 
 
-def _cells(model: pd.DataFrame, sets: list[str]) -> dict[str, str]:
-    """The measured cells of one model's row."""
+def cells(model: pd.DataFrame, sets: list[str]) -> dict[str, str]:
+    """The measured cells of one model's row, from its whole-rollout rows of a summary."""
     cells = {}
     errors = model[model["metric"] == "relative_error"].set_index("test_set")
     present = [name for name in TIMES if (model["metric"] == name).any()]

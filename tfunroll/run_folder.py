@@ -28,6 +28,10 @@ SHARED = "shared"
 COARSE = "coarse solver"
 
 
+class InUseError(InputError):
+    """Another process is at work in a run's folder."""
+
+
 def read_config(out: pathlib.Path) -> RunConfig:
     """The configuration of a run folder; InputError if it is none."""
     try:
@@ -117,7 +121,7 @@ def locked(out: pathlib.Path):
     was killed end within a second or two, which is waited for.
 
     Raises:
-      InputError: if another process is at work there.
+      InUseError: if another process is at work there.
     """
     with (out / ".lock").open("a+") as lock, (out / ".workers.lock").open("w") as workers:
         try:
@@ -125,7 +129,7 @@ def locked(out: pathlib.Path):
             _wait_for(workers)
         except BlockingIOError:
             lock.seek(0)
-            raise InputError(
+            raise InUseError(
                 f"out={str(out)!r} is in use by another run ({lock.read().strip() or 'unknown'})"
             ) from None
         lock.truncate(0)

@@ -1,9 +1,11 @@
 """A run: every modality and seed of one configuration trained, evaluated, gathered and plotted."""
 
+import contextlib
 import os
 import pathlib
 import shutil
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -53,13 +55,51 @@ def run(config: RunConfig) -> str:
     config = config.resolved()
     if not config.out:
         config = replace(config, out=free_folder(config))
-    out = pathlib.Path(config.out)
-    check_folder(config, out)
-    _check_start(config)
-    check_writable(config.out)
-    net = build_net(config, config.seeds[0])  # finds mistakes in its size
+    weights = check_ready(config)
     print(describe_environment(config))
-    print(f"net {config.net}: {net.count_params():,} weights", flush=True)
+    print(f"net {config.net}: {weights:,} weights", flush=True)
+    with prepared(config) as work:
+        count = worker_count(config)
+        outcome = workers.run_tasks(work.tasks, count, work.states, "training", [work.lock])
+        _raise_or_list_failures(outcome)
+        return gather(pathlib.Path(config.out))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left to do in a run: its tasks, the states they process, its workers' lock."""
+
+    tasks: list[workers.Task]
+    states: int
+    lock: pathlib.Path
+
+
+def check_ready(config: RunConfig) -> int:
+    """The number of weights of a run that can start.
+
+    Raises:
+      InputError: if it would overwrite another, lacks files, or has an impossible network.
+    """
+    check_folder(config, pathlib.Path(config.out))
+    if config.start_from:
+        for seed in config.seeds:
+            if not start_checkpoints(config, seed).is_dir():
+                raise InputError(
+                    f"start_from={config.start_from!r} holds no ONE network of seed {seed}"
+                )
+            check_start(start_checkpoints(config, seed).parent, config)
+    check_writable(config.out)
+    return build_net(config, config.seeds[0]).count_params()
+
+
+@contextlib.contextmanager
+def prepared(config: RunConfig) -> Iterator[Work]:
+    """Keeps a resolved configuration's folder for this process; yields what to do there.
+
+    Raises:
+      InputError: if another process is at work there, or data and configuration do not fit.
+    """
+    out = pathlib.Path(config.out)
     with locked(out) as lock:
         dataset = load_data(config)
         _check_fit(config, dataset)
@@ -67,11 +107,15 @@ def run(config: RunConfig) -> str:
             (out / "flagfile.txt").write_text(config.flagfile())
             write_json(out / "environment.json", environment(config))
             write_json(out / "config.json", asdict(config))
-        tasks = _training_tasks(config, out)
-        total = _total_states(config)
-        outcome = workers.run_tasks(tasks, worker_count(config), total, "training", lock)
-        _raise_or_list_failures(outcome)
-        return gather(out)
+        yield Work(_training_tasks(config, out), total_states(config), lock)
+
+
+def complete(config: RunConfig) -> bool:
+    """Whether every network of a run is trained and evaluated, and its baselines are too."""
+    folders = [network_folder(config, m, seed) for m in config.modalities for seed in config.seeds]
+    trained = all(finished(folder) for folder in folders)
+    folders.append(pathlib.Path(config.out) / BASELINES)
+    return trained and all((folder / "results.csv").exists() for folder in folders)
 
 
 def evaluate(out: pathlib.Path, **settings) -> str:
@@ -100,7 +144,7 @@ def evaluate(out: pathlib.Path, **settings) -> str:
             raise InputError(f"run={str(out)!r} holds no trained network yet")
         tasks.append(workers.Task(BASELINES, evaluate_baselines, (config, into)))
         count = worker_count(config)
-        outcome = workers.run_tasks(tasks, count, len(tasks), "evaluation", lock)
+        outcome = workers.run_tasks(tasks, count, len(tasks), "evaluation", [lock])
         _raise_or_list_failures(outcome)
         for path in sorted(staging.rglob("*.*")):  # all at the end: a kill leaves the old ones
             path.replace(out / path.relative_to(staging))
@@ -111,10 +155,9 @@ def evaluate(out: pathlib.Path, **settings) -> str:
 def gather(out: pathlib.Path) -> str:
     """Collects a run's saved results into tables and figures; trains and evaluates nothing."""
     config = read_config(out)
-    parts = sorted(out.glob("*/*/results.csv")) + sorted(out.glob(f"{BASELINES}/results.csv"))
-    if not parts:
+    table = saved_results(out)
+    if table is None:
         raise InputError(f"run={str(out)!r} holds no results yet; scripts/evaluate.py makes them")
-    table = pd.concat([results.read_csv(part) for part in parts], ignore_index=True)
     summary = results.summarise(table)
     results.write_csv(table, out / "results.csv")
     results.write_csv(summary, out / "summary.csv")
@@ -129,13 +172,25 @@ def gather(out: pathlib.Path) -> str:
     return text + "\n\nwritten:\n" + "\n".join(f"  {path}" for path in written)
 
 
-def worker_count(config: RunConfig) -> int:
-    """Processes side by side: one on a GPU, which a single process fills, else one per core."""
+def saved_results(out: pathlib.Path) -> pd.DataFrame | None:
+    """The results of all models of a run in one table; None if there are none yet."""
+    parts = sorted(out.glob("*/*/results.csv")) + sorted(out.glob(f"{BASELINES}/results.csv"))
+    if not parts:
+        return None
+    return pd.concat([results.read_csv(part) for part in parts], ignore_index=True)
+
+
+def worker_count(config: RunConfig, networks: int = 0) -> int:
+    """Processes side by side: one on a GPU, which a single process fills, else one per core.
+
+    Args:
+      networks: to train in all; the configuration's if 0.
+    """
     if config.workers:
         return config.workers
     if tf.config.list_physical_devices("GPU"):
         return 1
-    networks = len(config.seeds) * len(config.modalities)
+    networks = networks or len(config.seeds) * len(config.modalities)
     return max(1, min(len(os.sched_getaffinity(0)), networks))
 
 
@@ -158,22 +213,12 @@ def _training_tasks(config, out):
     return tasks
 
 
-def _total_states(config) -> int:
+def total_states(config) -> int:
     """States that all trainings process."""
     shared, stages = config.shared_stages(), len(config.stages())
     own = config.states(shared, stages) * len(config.modalities)
     baselines = 1  # counted as one unit
     return len(config.seeds) * (config.states(0, shared) + own) + baselines
-
-
-def _check_start(config):
-    if config.start_from:
-        for seed in config.seeds:
-            if not start_checkpoints(config, seed).is_dir():
-                raise InputError(
-                    f"start_from={config.start_from!r} holds no ONE network of seed {seed}"
-                )
-            check_start(start_checkpoints(config, seed).parent, config)
 
 
 def _check_fit(config, dataset):

@@ -7,7 +7,7 @@ import pathlib
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -17,32 +17,44 @@ from tqdm import tqdm
 GRACE = 25.0  # seconds that tasks have to end by themselves once a stop is asked for
 
 _PROGRESS = None  # where reports go: in a worker a queue, else the progress bar itself
+_WEIGHT = 1.0  # of the task at work
 _STOP = threading.Event()
-_LOCK = None  # in a worker: keeps the run's folder locked as long as the process lives
+_LOCKS = []  # in a worker: keep the folders of runs locked as long as the process lives
 
 
 class InterruptedRunError(RuntimeError):
     """The run ended early, with everything saved that could be; ``status`` is the exit status."""
 
+    advice = "--resume goes on"
+
     def __init__(self, reason: str, status: int):
-        super().__init__(f"{reason}; what was trained is saved, --resume goes on")
+        super().__init__(f"{reason}; what was trained is saved, {self.advice}")
         self.status = status
 
 
 @dataclass(frozen=True)
 class Task:
-    """A piece of work: ``function(*arguments)``, after the tasks named in ``after``."""
+    """A piece of work: ``function(*arguments)``, after the tasks named in ``after``.
+
+    ``weight``: what one unit that it reports counts in the progress bar.
+    """
 
     name: str
     function: Callable
     arguments: tuple
     after: tuple[str, ...] = field(default=())
+    weight: float = 1.0
+
+    def __call__(self):
+        global _WEIGHT
+        _WEIGHT = self.weight
+        return self.function(*self.arguments)
 
 
 def report(amount: float) -> None:
     """Called inside a task: advances the progress bar."""
     if _PROGRESS is not None:
-        _PROGRESS.put(amount)
+        _PROGRESS.put(amount * _WEIGHT)
 
 
 def stopping() -> bool:
@@ -55,14 +67,14 @@ def run_tasks(
     workers: int,
     total: float,
     description: str,
-    lock: pathlib.Path | None = None,
+    locks: Sequence[pathlib.Path] = (),
 ) -> dict:
     """Runs all tasks, in ``workers`` processes or, for one, in this process.
 
     Args:
       tasks: those that others wait for come first.
-      total: sum of what the tasks report, for the bar's estimate of the time left.
-      lock: file that every worker keeps locked (shared) while it lives.
+      total: sum of what the tasks report, weighted, for the bar's estimate of the time left.
+      locks: files that every worker keeps locked (shared) while it lives.
     Returns:
       results by task name; a task that raised has its exception as result, and the tasks that
       wait for it have the same.
@@ -84,7 +96,7 @@ def run_tasks(
             if workers == 1:
                 results = _run_here(tasks, bar)
             else:
-                results = _run_in_processes(tasks, workers, bar, lock)
+                results = _run_in_processes(tasks, workers, bar, locks)
     finally:
         _STOP.clear()
         for number, handler in handlers.items():
@@ -95,16 +107,17 @@ def run_tasks(
     return results
 
 
-def _run_in_processes(tasks, workers, bar, lock):
+def _run_in_processes(tasks, workers, bar, locks):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    threading.Thread(target=_drain, args=(queue, bar), daemon=True).start()
+    drain = threading.Thread(target=_drain, args=(queue, bar), daemon=True)
+    drain.start()
     threads = max(1, (os.cpu_count() or 1) // workers)
     pool = ProcessPoolExecutor(
-        workers, context, initializer=_start_worker, initargs=(queue, threads, os.getpid(), lock)
+        workers, context, initializer=_start_worker, initargs=(queue, threads, os.getpid(), locks)
     )
     try:
-        results = _run_in_pool(tasks, pool, bar)
+        results = _run_in_pool(tasks, pool, workers, bar)
         pool.shutdown()
         return results
     except BrokenProcessPool:
@@ -118,6 +131,7 @@ def _run_in_processes(tasks, workers, bar, lock):
         raise
     finally:
         queue.put(None)
+        drain.join(5)  # a process that ends at once would break its pipe
 
 
 class _Direct:
@@ -136,7 +150,7 @@ def _run_here(tasks, bar):
             break
         failed = [results[n] for n in task.after if isinstance(results[n], Exception)]
         try:
-            results[task.name] = failed[0] if failed else task.function(*task.arguments)
+            results[task.name] = failed[0] if failed else task()
         except Exception as error:
             results[task.name] = error
         bar.set_postfix_str(task.name)
@@ -144,10 +158,12 @@ def _run_here(tasks, bar):
     return results
 
 
-def _run_in_pool(tasks, pool, bar):
+def _run_in_pool(tasks, pool, workers, bar):
     results, waiting, running, deadline = {}, list(tasks), {}, None
     while running or (waiting and not _STOP.is_set()):
         for task in [] if _STOP.is_set() else list(waiting):
+            if len(running) == workers:  # not all at once: tasks of one run stay together, as
+                break  # a process keeps the compiled graphs of a single one
             if not all(name in results for name in task.after):
                 continue
             waiting.remove(task)
@@ -155,7 +171,7 @@ def _run_in_pool(tasks, pool, bar):
             if failed:
                 results[task.name] = failed[0]
             else:
-                running[pool.submit(task.function, *task.arguments)] = task.name
+                running[pool.submit(task)] = task.name
         if _STOP.is_set() and deadline is None:
             deadline = time.monotonic() + GRACE
             for future in list(running):
@@ -182,12 +198,12 @@ def _drain(queue, bar):
         bar.update(amount)
 
 
-def _start_worker(queue, threads, parent, lock):
-    global _PROGRESS, _LOCK
+def _start_worker(queue, threads, parent, locks):
+    global _PROGRESS
     _PROGRESS = queue
-    if lock is not None:
-        _LOCK = lock.open("w")
-        fcntl.flock(_LOCK, fcntl.LOCK_SH)
+    for path in locks:
+        _LOCKS.append(path.open("w"))
+        fcntl.flock(_LOCKS[-1], fcntl.LOCK_SH)
     for number in (signal.SIGTERM, signal.SIGINT):  # Ctrl-C reaches the workers too
         signal.signal(number, lambda *_: _STOP.set())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -200,5 +216,6 @@ def _start_worker(queue, threads, parent, lock):
     threading.Thread(target=watch, daemon=True).start()
     import tensorflow as tf
 
+    tf.get_logger().setLevel("ERROR")  # its hints at tracing: each run of a study has its graphs
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)

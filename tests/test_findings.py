@@ -1,0 +1,183 @@
+"""Findings from made-up results whose truth is known, and the statistics they rest on."""
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from tfunroll.results import COLUMNS
+from tfunroll.study import comparisons, description, figures, findings, statistics, trends
+
+SEEDS = range(5)
+
+
+def made_up(
+    runs, error, modalities=("ONE", "NOG", "WIG"), validation=None, metric="relative_error"
+):
+    """A gathered study: ``error(settings, modality)`` times noise by seed and by test case.
+
+    Half of the noise of a seed is common to its modalities, as in trained networks.
+    """
+    rng = np.random.default_rng(0)
+    study = description.Study("made-up", "mini", "Made up", "?", runs)
+    common = {seed: rng.normal(0, 0.2) for seed in SEEDS}
+    rows, trained = [], []
+    for (run_id, settings), modality, seed in itertools.product(runs.items(), modalities, SEEDS):
+        config = study.config(run_id)
+        if modality not in config.modalities:
+            continue
+        own = common[seed] + rng.normal(0, 0.05)
+        for test_set, case in itertools.product(
+            ("test_interpolation", "test_extrapolation"), range(4)
+        ):
+            value = error(settings, modality) * np.exp(own + rng.normal(0, 0.02))
+            row = dict.fromkeys(COLUMNS, "") | {
+                **{"run": run_id, "modality": modality, "seed": seed, "test_set": test_set},
+                **{"trajectory": str(case), "start_frame": 0, "metric": metric, "frame": pd.NA},
+                **{"value": value, "status": "ok", "chaotic": True},
+                "num_weights": settings.get("width", 4) ** 2,
+            }
+            rows.append(row)
+        trained.append(
+            {"run": run_id, "modality": modality, "seed": seed, "updates": 100, "seconds": 2.0,
+             "training_loss": 1.0, "validation_error": (validation or error)(settings, modality)}
+        )  # fmt: skip
+    labels = {run_id: run_id for run_id in runs}
+    table, trainings = pd.DataFrame(rows), pd.DataFrame(trained)
+    return SimpleNamespace(study=study, labels=labels, table=table, trainings=trainings)
+
+
+EFFECT = {"ONE": 1.0, "NOG": 0.8, "WIG": 0.5}
+
+
+def test_an_order_that_is_there_is_found():
+    runs = {name: {"width": width} for name, width in (("a", 4), ("b", 8), ("c", 12))}
+    gathered = made_up(runs, lambda s, m: EFFECT[m])
+    order = comparisons.order(gathered)
+    assert order.verdict == findings.AGREES
+    logs = comparisons.log_ratios(gathered, "WIG").groupby("seed")["log"].mean()
+    estimate = statistics.geometric(logs)
+    assert estimate.value == pytest.approx(0.5, rel=0.05)
+    assert estimate.low < 0.5 < estimate.high < 0.6
+    assert estimate.p < 1e-3
+    assert f"WIG/ONE {estimate.value:.2f}" in order.ours
+    robust = comparisons.robustness(gathered)
+    assert robust.verdict == findings.AGREES
+    assert "WIG < ONE in 6 of 6" in robust.ours
+
+
+@pytest.mark.parametrize(
+    ("effect", "verdict"),
+    [
+        ({"ONE": 1, "NOG": 1, "WIG": 1}, findings.OPEN),
+        ({"ONE": 1, "NOG": 1, "WIG": 0.5}, findings.PARTLY),
+        ({"ONE": 1, "NOG": 2, "WIG": 0.5}, findings.PARTLY),
+        ({"ONE": 1, "NOG": 2, "WIG": 2}, findings.DIFFERS),
+    ],
+)
+def test_an_order_that_is_not_there_is_not_claimed(effect, verdict):
+    order = comparisons.order(made_up({"a": {}, "b": {"width": 8}}, lambda s, m: effect[m]))
+    assert order.verdict == verdict
+
+
+def test_a_seed_that_diverges_is_not_left_out():
+    gathered = made_up({"a": {}}, lambda s, m: EFFECT[m])
+    table = gathered.table
+    lost = (table["modality"] == "WIG") & (table["seed"] == 0)
+    table.loc[lost, ["value", "status"]] = [np.inf, "diverged"]
+    logs = comparisons.log_ratios(gathered, "WIG").groupby("seed")["log"].mean()
+    assert statistics.geometric(logs).value == np.inf
+    assert comparisons.order(gathered).verdict == findings.PARTLY  # NOG's, still
+
+
+def test_correction_against_prediction():
+    runs = {"c": {"modalities": ("NOG",)}, "p": {"mode": "prediction", "modalities": ("WIG",)}}
+    found = comparisons.correction(
+        made_up(runs, lambda s, m: 4.5 if s.get("mode") == "prediction" else 1.0)
+    )
+    assert found.verdict == findings.AGREES
+    assert "The factor agrees too." in found.why
+    ratio = float(found.ours.split(": ")[1].split(" ")[0])
+    assert ratio == pytest.approx(4.5, rel=0.1)
+    far = made_up(runs, lambda s, m: 10.0 if s.get("mode") == "prediction" else 1.0)
+    assert comparisons.correction(far).verdict == findings.PARTLY
+    unequal = {**runs, "p": {**runs["p"], "width": 9}}  # other networks are not compared
+    assert comparisons.correction(made_up(unequal, lambda s, m: 1.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("power", "verdict"), [(-1 / 3, findings.AGREES), (-1.5, findings.DIFFERS)]
+)
+def test_the_exponent_of_scaling_is_found(power, verdict):
+    runs = {str(w): {"width": w} for w in (4, 8, 16, 32)}
+    gathered = made_up(runs, lambda s, m: (s["width"] ** 2) ** power)
+    found = trends.scaling(gathered)
+    assert found.verdict == verdict
+    assert f"correction WIG: n^{power:.1f}"[:-1] in found.ours.replace("−", "-")
+    assert figures.scaling(gathered) is not None
+
+
+def horizons(**more):
+    texts = {m: f"{m}:{16 // m}" for m in (1, 2, 4, 8)}
+    return {f"m{m}": {"curriculum": text, **more} for m, text in texts.items()}
+
+
+def longest(settings):
+    return int(settings["curriculum"].split(":")[0])
+
+
+def test_the_best_horizon_and_what_validation_chooses():
+    def error(settings, modality):
+        return 1 + (np.log2(longest(settings)) - 1) ** 2  # best at 2
+
+    def validation(settings, modality):
+        return 1 + (np.log2(longest(settings)) - 2) ** 2  # best at 4
+
+    found = trends.horizon(made_up(horizons(), error, validation=validation))
+    assert "direct WIG: best m = 2, validation chooses 4 (error × 2." in found.ours
+    assert found.verdict == findings.AGREES
+    growing = trends.horizon(made_up(horizons(), lambda s, m: 1 / longest(s)))
+    assert growing.verdict == findings.OPEN  # the best is the last one tried
+    assert trends.horizon(made_up({"a": {}}, lambda s, m: 1.0)) is None
+
+
+def test_the_other_trends():
+    runs = {"p": {"mode": "prediction"}} | {
+        f"c{c}": {"correction": "graded", "coarse": "etdrk2", "solver_fraction": c}
+        for c in (0.25, 0.5, 0.75)
+    }
+    gathered = made_up(runs, lambda s, m: 1.1 - s.get("solver_fraction", 0.0))
+    found = trends.transition(gathered)
+    assert "at c = 0 to" in found.ours
+    assert "(rank correlation -1.00)" in found.ours
+    assert figures.transition(gathered) is not None
+    gathered = made_up({"a": {}}, lambda s, m: EFFECT[m])
+    assert "a NOG/ONE 0.8" in comparisons.convergence(gathered).ours
+    runs = {"a": {}, "noisy": {"modalities": ("ONE",), "noise": 0.1}}
+    gathered = made_up(runs, lambda s, m: 3.0 if s.get("noise") else EFFECT[m])
+    ours = comparisons.alternatives(gathered).ours
+    assert float(ours.split("noisy ONE: ")[1].split()[0]) == pytest.approx(3, rel=0.1)
+    assert "time × 1.00" in ours
+
+
+def test_estimates_are_students():
+    x = np.array([0.1, 0.3, 0.2, 0.5])
+    estimate = statistics.mean(x)
+    test = stats.ttest_1samp(x, 0)
+    assert (estimate.value, estimate.p) == (pytest.approx(x.mean()), pytest.approx(test.pvalue))
+    interval = test.confidence_interval(0.95)
+    assert (estimate.low, estimate.high) == pytest.approx(tuple(interval))
+    assert str(statistics.mean([1.0])) == "1.00"
+    assert np.isnan(statistics.mean([]).value)
+
+
+def test_an_exact_power_is_found_exactly():
+    sizes = np.array([10.0, 100.0, 1000.0])
+    errors = np.stack([3 * sizes**-0.4, 5 * sizes**-0.6])
+    estimate = statistics.power(sizes, errors)
+    assert estimate.value == pytest.approx(-0.5)
+    half = 0.1 * stats.t.ppf(0.975, 1)
+    assert (estimate.low, estimate.high) == pytest.approx((-0.5 - half, -0.5 + half))

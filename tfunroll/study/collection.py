@@ -1,0 +1,123 @@
+"""What the runs of a study have saved, in one table and one summary."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from tabulate import tabulate
+
+from tfunroll import results, runs
+from tfunroll.core import InputError
+from tfunroll.study import folder
+from tfunroll.study.description import Study
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A study with what was measured so far.
+
+    Attributes:
+      out: its folder.
+      labels: run id -> a short name for pictures; only of runs with results, in the study's order.
+      table: results.COLUMNS and "run", one value a row, of all runs with results.
+      summary: results.summarise of each run, with "run" and the settings that vary.
+      trainings: one row per network: run, modality, seed, training_loss, validation_error, updates,
+        skipped, seconds.
+      states: run id -> "finished", "failed", "begun" or "not run".
+    """
+
+    study: Study
+    out: pathlib.Path
+    labels: dict[str, str]
+    table: pd.DataFrame
+    summary: pd.DataFrame
+    trainings: pd.DataFrame
+    states: dict[str, str]
+
+
+def collect(out: pathlib.Path) -> Gathered:
+    """Reads what the runs of a study's folder have saved."""
+    study = folder.read(out)
+    tables, summaries, trainings = [], [], []
+    varying = [n for n in study.varying() if n not in (*results.COLUMNS, "modalities", "metrics")]
+    for run_id in study.runs:
+        path = folder.run_folder(out, run_id)
+        if (part := runs.saved_results(path)) is None:
+            continue
+        settings = {name: getattr(study.config(run_id), name) for name in varying}
+        tables.append(part.assign(run=run_id))
+        summaries.append(results.summarise(part).assign(run=run_id, **settings))
+        trainings += _trainings(run_id, path)
+    if not tables:
+        raise InputError(f"out={str(out)!r} holds no results yet; start its runs first")
+    summary = pd.concat(summaries, ignore_index=True)
+    first = ["run", *varying]
+    summary = summary[[*first, *(c for c in summary.columns if c not in first)]]
+    table_ = pd.concat(tables, ignore_index=True)[["run", *results.COLUMNS]]
+    states = {run_id: folder.state(study, out, run_id) for run_id in study.runs}
+    present = list(dict.fromkeys(table_["run"]))
+    labels = _labels(study, present)
+    return Gathered(study, out, labels, table_, summary, pd.DataFrame(trainings), states)
+
+
+def table(gathered: Gathered, markdown: bool = False) -> str:
+    """The study's table: one row per run and trained model."""
+    summary = gathered.summary
+    whole = summary[(summary["subset"] == "all") & summary["frame"].isna()]
+    sets = [name for name in results.SETS if name in set(whole["test_set"])]
+    rows = []
+    for run_id, label in gathered.labels.items():
+        its = whole[whole["run"] == run_id]
+        for modality in results.model_order(its["modality"]):
+            if modality in results.ORDER or modality.startswith("equal-cost"):
+                model = its[its["modality"] == modality]
+                rows.append({"run": label, "modality": modality} | results.cells(model, sets))
+    style = "github" if markdown else "simple"
+    return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
+
+
+def progress(gathered: Gathered) -> str:
+    """How far the study is, and what failed."""
+    states = gathered.states
+    counts = pd.Series(list(states.values())).value_counts()
+    text = f"{len(states)} runs: " + ", ".join(f"{n} {state}" for state, n in counts.items())
+    for run_id, state in states.items():
+        if state == "failed":
+            why = next(iter(folder.failures(gathered.out, run_id).values()))
+            text += f"\n  failed: {run_id}: {why}"
+    return text
+
+
+def _trainings(run_id: str, path: pathlib.Path) -> list[dict]:
+    rows = []
+    for file in sorted(path.glob("*/*/training.json")):
+        modality, seed = file.parent.parent.name, int(file.parent.name)
+        outcome = json.loads(file.read_text(encoding="utf-8"))
+        outcome.pop("reasons", None)
+        rows.append({"run": run_id, "modality": modality, "seed": seed, **outcome})
+    return rows
+
+
+def _labels(study: Study, present: Sequence[str]) -> dict[str, str]:
+    """Ids without hash and without the words that all have in common; different for each run."""
+    words = {run_id: run_id.split("-")[:-1] for run_id in present}
+    columns = list(zip(*words.values(), strict=True))
+    kept = [i for i, column in enumerate(columns) if len(set(column)) > 1]
+    labels = {run_id: " ".join(w[i] for i in kept) for run_id, w in words.items()}
+    hidden = ("modalities", "metrics", "horizon", "long_horizon", "mode", "net", "size", "steps")
+    for run_id, label in labels.copy().items():
+        alike = [r for r in present if labels[r] == label]
+        configs = [study.config(r) for r in alike]
+        own = study.config(run_id)
+        more = [n for n in study.varying() if n not in hidden
+                and len({getattr(c, n) for c in configs}) > 1]  # fmt: skip
+        words_ = [label, *(f"{n}={getattr(own, n)}" for n in more if getattr(own, n))]
+        labels[run_id] = " ".join(words_).strip() or own.net
+    taken: dict[str, int] = {}
+    for run_id, label in labels.items():
+        taken[label] = taken.get(label, 0) + 1
+        if taken[label] > 1:
+            labels[run_id] = f"{label} ({taken[label]})"
+    return labels

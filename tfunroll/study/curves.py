@@ -1,0 +1,97 @@
+"""Curves of a study: errors against a setting, against updates, against unroll step."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from tensorboard.backend.event_processing import event_accumulator
+
+from tfunroll import run_folder
+from tfunroll.config import RunConfig
+from tfunroll.results import ORDER
+from tfunroll.study import folder, statistics
+
+
+def longest(config: RunConfig) -> float:
+    """The horizon m of the last stage."""
+    return float(config.stages()[-1].steps)
+
+
+def fraction(config: RunConfig) -> float:
+    """The solver's part c of the frame; 0 in prediction."""
+    return config.solver_fraction if config.mode == "correction" else 0.0
+
+
+def family(config: RunConfig) -> str:
+    """How a horizon was reached."""
+    steps = {stage.steps for stage in config.stages()}
+    text = "curriculum" if len(steps) > 1 else "direct"
+    return f"{text}, cut every {config.cut_every}" if config.cut_every else text
+
+
+def by_setting(gathered, x: Callable[[RunConfig], float]) -> pd.DataFrame:
+    """One row per network: run, modality, seed, x, family, error, validation, num_weights.
+
+    ``error``: geometric mean over test sets of the mean relative error (of the median, where a
+    rollout of that network diverged); ``validation``: of training.json.
+    """
+    errors = statistics.per_seed(gathered.table)
+    centre = errors["mean"].where(errors["diverged"] == 0, errors["median"])
+    logs = np.log(centre).groupby(["run", "modality", "seed"], sort=False).mean()
+    frame = np.exp(logs).rename("error").reset_index()
+    frame = frame[frame["modality"].isin(ORDER)]
+    configs = {run_id: gathered.study.config(run_id) for run_id in gathered.labels}
+    frame["x"] = [x(configs[run_id]) for run_id in frame["run"]]
+    frame["family"] = [family(configs[run_id]) for run_id in frame["run"]]
+    weights = gathered.table.groupby("run")["num_weights"].max()
+    frame["num_weights"] = frame["run"].map(weights)
+    trained = gathered.trainings.rename(columns={"validation_error": "validation"})
+    keys = ["run", "modality", "seed"]
+    return frame.merge(trained[[*keys, "validation"]], on=keys, how="left")
+
+
+def validation(gathered) -> pd.DataFrame:
+    """Validation errors while training: run, modality, seed, update, error; shared stages too."""
+    return _events(gathered, ("validation/relative_error",)).drop(columns="tag")
+
+
+def gradients(gathered) -> pd.DataFrame:
+    """Gradient norm by unroll step, last recorded: run, modality, seed, step, norm."""
+    events = _events(gathered, tuple(f"gradient_by_step/{k:02d}" for k in range(1, 65)))
+    if not len(events):
+        return events
+    last = events.sort_values("update").groupby(["run", "modality", "seed", "tag"]).tail(1)
+    step = last["tag"].str.rsplit("/").str[-1].astype(int)
+    return last.assign(step=step).rename(columns={"error": "norm"}).drop(columns="tag")
+
+
+def stability_labels(gathered) -> dict[str, dict[str, int]]:
+    """modality -> how many of the kept rollouts are regular, static, unstable."""
+    counts: dict[str, dict[str, int]] = {}
+    for run_id in gathered.labels:
+        samples = run_folder.samples(folder.run_folder(gathered.out, run_id))
+        for (modality, _), arrays in samples.items():
+            names, numbers = np.unique(arrays["stability"], return_counts=True)
+            mine = counts.setdefault(modality, {})
+            for name, number in zip(names, numbers, strict=True):
+                mine[str(name)] = mine.get(str(name), 0) + int(number)
+    return counts
+
+
+def _events(gathered, tags: tuple[str, ...]) -> pd.DataFrame:
+    """Scalars that the networks of a study told TensorBoard, those of a resumed training once."""
+    rows = []
+    for run_id in gathered.labels:
+        for path in sorted(folder.run_folder(gathered.out, run_id).glob("*/*/tensorboard")):
+            modality, seed = path.parent.parent.name, int(path.parent.name)
+            for file in sorted(path.iterdir()):
+                events = event_accumulator.EventAccumulator(str(file), {"tensors": 0}).Reload()
+                for tag in set(tags) & set(events.Tags()["tensors"]):
+                    for event in events.Tensors(tag):
+                        value = float(np.frombuffer(event.tensor_proto.tensor_content, "f4")[0]) \
+                            if event.tensor_proto.tensor_content else \
+                            event.tensor_proto.float_val[0]  # fmt: skip
+                        rows.append((run_id, modality, seed, tag, event.step, value))
+    columns = ["run", "modality", "seed", "tag", "update", "error"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.drop_duplicates(columns[:-1], keep="last")

@@ -1,0 +1,119 @@
+"""Findings that follow a setting: weights, horizon, the solver's part, time."""
+
+import numpy as np
+from scipy import stats
+
+from tfunroll.results import ORDER
+from tfunroll.study import curves, statistics
+from tfunroll.study.comparisons import budget
+from tfunroll.study.findings import AGREES, DIFFERS, OPEN, PARTLY, Finding
+
+NO_NUMBER = "We know of no number of the paper to compare with."
+
+
+def scaling(gathered) -> Finding | None:
+    """Error against weight count: the fitted exponent of each modality."""
+    errors, sizes = statistics.per_seed(gathered.table)["mean"], _weights(gathered)
+    texts, exponents = [], []
+    for mode in ("correction", "prediction"):
+        ids = [r for r in gathered.labels if gathered.study.config(r).mode == mode]
+        if len(ids) < 3:
+            continue
+        for modality in ORDER:
+            values = errors[errors.index.get_level_values("run").isin(ids)]
+            values = np.log(values.xs(modality, level="modality")).groupby(["run", "seed"]).mean()
+            by_run = np.exp(values.unstack("run")[ids].dropna())
+            if len(by_run):
+                e = statistics.power(np.array([sizes[i] for i in ids]), by_run.to_numpy())
+                exponents.append(e)
+                texts.append(f"{mode} {modality}: n^{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]")
+    if not exponents:
+        return None
+    holds = [e.low <= -1 / 3 <= e.high for e in exponents]
+    fast = [e for e in exponents if e.low < -1]
+    verdict = AGREES if all(holds) else PARTLY if any(holds) or not fast else DIFFERS
+    return Finding(
+        "Networks converge slowly in their number of weights",
+        "error ∝ n^(−1/3)",
+        "; ".join(texts) + ", intervals over seeds",
+        verdict,
+        f"−1/3 lies in {sum(holds)} of {len(holds)} intervals. The solver beside it gains at least "
+        "its order: see the figure. " + budget(gathered),
+        "scaling",
+    )
+
+
+def horizon(gathered) -> Finding | None:
+    """Error against the unrolled steps; the horizon that validation would choose."""
+    frame = curves.by_setting(gathered, curves.longest)
+    if frame["x"].nunique() < 3:
+        return None
+    texts, interior = [], []
+    for (family, modality), part in frame.groupby(["family", "modality"], sort=False):
+        part = part.groupby("x")[["error", "validation"]].mean()
+        best, chosen = part["error"].idxmin(), part["validation"].idxmin()
+        interior.append(best < part.index.max())
+        loss = part["error"][chosen] / part["error"][best]
+        texts.append(f"{family} {modality}: best m = {best:g}, validation chooses {chosen:g} "
+                     f"(error × {loss:.2f})")  # fmt: skip
+    return Finding(
+        "The useful horizon is bounded",
+        "an optimum of m, bounded by the Lyapunov time; longer horizons need a curriculum",
+        "; ".join(texts) + ".",
+        AGREES if all(interior) else PARTLY if any(interior) else OPEN,
+        f"{sum(interior)} of {len(interior)} have their best m inside the range tried. All "
+        "horizons see equally many states, so long ones have fewer updates.",
+        "horizon",
+    )
+
+
+def transition(gathered) -> Finding | None:
+    """Error against the solver's part of the frame."""
+    frame = curves.by_setting(gathered, curves.fraction)
+    if frame["x"].nunique() < 3:
+        return None
+    texts = []
+    for modality, part in frame.groupby("modality", sort=False):
+        means = np.exp(np.log(part["error"]).groupby(part["x"]).mean())
+        rank = stats.spearmanr(means.index, means).statistic
+        ends = [f"{means[c]:.2g} at c = {c:g}" for c in (means.index[0], means.index[-1])]
+        texts.append(f"{modality}: {' to '.join(ends)} (rank correlation {rank:.2f})")
+    return Finding(
+        "From prediction to correction",
+        "",
+        "; ".join(texts) + ".",
+        OPEN,
+        f"c = 1 is the solver alone, exact on these data, and is not trained. {NO_NUMBER}",
+        "transition",
+    )
+
+
+def stability(gathered) -> Finding | None:
+    """How long rollouts stay bounded, and what becomes of them."""
+    times = gathered.table[gathered.table["metric"] == "divergence_time"]
+    times = times[times["modality"].isin((*ORDER, "coarse solver"))]
+    if not len(times):
+        return None
+    kept = times.assign(kept=times["status"] == "censored")
+    means = (
+        kept.groupby(["modality", "seed"])["kept"].mean().groupby("modality").agg(["mean", "std"])
+    )
+    texts = [
+        f"{m} {row['mean']:.0%} ± {np.nan_to_num(row['std']):.0%}" for m, row in means.iterrows()
+    ]
+    labels = curves.stability_labels(gathered)
+    shown = "; ".join(f"{m}: " + ", ".join(f"{n} {name}" for name, n in c.items())
+                      for m, c in labels.items())  # fmt: skip
+    return Finding(
+        "Long rollouts",
+        "",
+        f"rollouts still bounded at the end, ± over seeds: {'; '.join(texts)}. "
+        f"Labels of the kept rollouts: {shown}.",
+        OPEN,
+        NO_NUMBER,
+        "stability",
+    )
+
+
+def _weights(gathered) -> dict[str, int]:
+    return gathered.table.groupby("run", sort=False)["num_weights"].max().to_dict()
