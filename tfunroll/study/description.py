@@ -22,6 +22,7 @@ import hashlib
 import itertools
 import json
 import pathlib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -177,6 +178,7 @@ def _run_id(settings: Settings, where: str) -> str:
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     size = f"{config.width}x{config.depth}" if config.width or config.depth else config.size
-    words = (config.system, config.mode, config.net, size or "demo", f"m{longest}")
+    system = re.sub(r"\W+", "_", config.system)  # an own one is named by its path
+    words = (system, config.mode, config.net, size or "demo", f"m{longest}")
     content = json.dumps(settings, sort_keys=True, default=list)
     return "-".join([*words, hashlib.sha256(content.encode()).hexdigest()[:8]])
