@@ -208,7 +208,7 @@ class RunConfig:
             raise InputError(f"modalities={','.join(self.modalities)} names one twice")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise InputError("seeds must be different whole numbers of at least 0")
-        if min(self.refined, default=1) < 1:
+        if self.refined and min(self.refined) < 1:
             raise InputError(f"refined={min(self.refined)} must be at least 1")
         for name in ("batch_size", "starts", "checkpoint_every", "validate_every"):
             self._at_least(name, 1)

@@ -106,7 +106,11 @@ def _section(gathered, found, where) -> str:
     missing = [run_id for run_id, state in gathered.states.items() if state != "finished"]
     if missing:
         listed = ", ".join(f"`{run_id}` ({gathered.states[run_id]})" for run_id in missing)
-        lines.append(f"Not run yet or not finished: {listed}.")
+        lines.append(
+            f"Not run yet or not finished: {listed}. **All verdicts below are provisional**: "
+            "what is pooled over runs depends on which of them are there, and results were seen "
+            "before the matrix was complete, so p-values near 0.05 or pooled ones deserve doubt."
+        )
     for f in found:
         lines.append(f"### {f.title}")
         rows = [("paper", f.paper), ("here", f.ours), ("verdict", f"**{f.verdict}**. {f.why}")]
@@ -145,7 +149,7 @@ def _not_run(studies, docs) -> str:
             configs = [study.config(run_id) for run_id in study.runs]
             networks = sum(len(c.seeds) * len(c.modalities) for c in configs)
             time = times.get(f"{name}-{variant}")
-            hours = f"{time['hours']:.1f} h" if time else "–"
+            hours = f"{60 * time['hours']:.0f} min" if time else "–"
             if time and time["unknown"]:
                 hours += f" and {time['unknown']} runs not estimated"
             rows.append((name, variant, len(configs), networks, hours))
@@ -154,6 +158,7 @@ def _not_run(studies, docs) -> str:
     frame = pd.DataFrame(rows, columns=head)
     return (
         "## Not run yet\n\n"
-        "Defined, and started with tiny settings by the tests, but without results here. Times are "
-        f"of `--dry_run` ({how or 'none made'}).\n\n{frame.to_markdown(index=False)}\n"
+        "Defined, without results here. A slow test starts the KS runs of each mini study with a few "
+        "updates; runs of Kolmogorov flow and the variants small and paper were never started. "
+        f"Times are of `--dry_run` on a CPU that had other work ({how or 'none made'}).\n\n{frame.to_markdown(index=False)}\n"
     )
