@@ -158,7 +158,8 @@ def _not_run(studies, docs) -> str:
     frame = pd.DataFrame(rows, columns=head)
     return (
         "## Not run yet\n\n"
-        "Defined, without results here. A slow test starts the KS runs of each mini study with a few "
-        "updates; runs of Kolmogorov flow and the variants small and paper were never started. "
-        f"Times are of `--dry_run` on a CPU that had other work ({how or 'none made'}).\n\n{frame.to_markdown(index=False)}\n"
+        "Defined, without results here. A slow test starts the KS runs of each mini study with a "
+        "few updates; runs of Kolmogorov flow and the variants small and paper were never started. "
+        f"Times are of `--dry_run` on two CPU cores that had other work ({how or 'none made'}).\n\n"
+        f"{frame.to_markdown(index=False)}\n"
     )
