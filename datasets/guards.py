@@ -45,12 +45,23 @@ def broken_is_input_error(folder: os.PathLike) -> Iterator[None]:
 def one_at_a_time(cache: pathlib.Path) -> Iterator[None]:
     """Waits until no other process builds the dataset whose finished groups go to ``cache``.
 
-    The lock is the operating system's (flock), beside that folder; it ends with the process.
+    The lock is the operating system's (flock) on a file beside that folder; it ends with the
+    process. The file goes when its holder is done, so one who waited may hold a file that is gone.
     """
     cache.parent.mkdir(parents=True, exist_ok=True)
-    with (cache.parent / f".{cache.name}.lock").open("w") as lock:
+    path = cache.parent / f".{cache.name}.lock"
+    while True:
+        lock = path.open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(lock.fileno())):
+                break
+        lock.close()
+    try:
         yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.close()
 
 
 @contextlib.contextmanager

@@ -6,12 +6,15 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from tfunroll.datasets.generation import Group, generate_missing
+from tfunroll.datasets.guards import one_at_a_time
 from tfunroll.datasets.kuramoto_sivashinsky import simulated
 
 from tfunroll import datasets, systems
@@ -259,3 +262,22 @@ def test_fine_is_converged():
     assert np.abs(fine - doubled).max() < 1e-2 * np.abs(fine - truth).max()
     assert error(fine)[1] / error(after_10(config.points, config.dt / 2))[1] > 3.5
     assert error(after_10(48, 0.5))[0] > 50 * error(fine)[0]  # what `study` does
+
+
+def test_builds_wait_for_each_other_and_leave_no_lock(tmp_path):
+    inside, most = [], []
+
+    def build():
+        with one_at_a_time(tmp_path / "cache" / "1.0.0"):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+
+    threads = [threading.Thread(target=build) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert most == [1] * 12
+    assert not list((tmp_path / "cache").iterdir())

@@ -141,6 +141,10 @@ def test_the_best_horizon_and_what_validation_chooses():
     assert found.verdict == findings.AGREES
     growing = trends.horizon(made_up(horizons(), lambda s, m: 1 / longest(s)))
     assert growing.verdict == findings.OPEN  # the best is the last one tried
+    lost = made_up(horizons(), error)
+    lost.table[["value", "status"]] = [np.inf, "diverged"]
+    assert trends.horizon(lost).verdict == findings.OPEN
+    assert "all diverge" in trends.horizon(lost).ours
     assert trends.horizon(made_up({"a": {}}, lambda s, m: 1.0)) is None
 
 

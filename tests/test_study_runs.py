@@ -248,31 +248,31 @@ def test_a_slurm_array_runs_a_study(tiny, whole, tiny_data_dir, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_study_starts(tiny_data_dir, tmp_path):
-    """Each run of each mini study, cut to a few updates of one seed, trains and is gathered."""
-    for name in study.names():
-        found = study.load(name, "mini")
-        small = {}
-        for run_id, settings in found.runs.items():
-            config = found.config(run_id)
-            if config.system != "ks":
-                continue
-            curriculum = ",".join(f"{s.steps}:2" for s in config.stages())
-            small[run_id] = {
-                **settings,
-                **{"curriculum": curriculum, "seeds": (0, 1), "dataset_config": "tiny"},
-                **{"validate_every": 1, "jit": "off", "long_horizon": 20},
-            }
-            if name == "convergence":  # a ratio needs rollouts that do not all diverge
-                small[run_id]["mode"] = "prediction"
-            if config.net == "resnet":
-                small[run_id] |= {"size": "", "width": 1 + config.width % 5, "depth": 1}
-            else:
-                small[run_id]["size"] = "1k"
-        few = study.Study(name, "mini", found.title, found.question, small)
-        out = tmp_path / name
-        assert study.run(few, out, count=1, data_dir=str(tiny_data_dir)) == {}
-        text = study.gather([out])
-        assert f"{len(small)} runs: {len(small)} finished" in text
-        assert "### " in (out / "findings.md").read_text(), name
-        assert os.path.getsize(out / "errors.png") > 5000
+@pytest.mark.parametrize("name", study.names())
+def test_every_study_starts(name, tiny_data_dir, tmp_path):
+    """Each KS run of a mini study, cut to a few updates of one seed, trains and is gathered."""
+    found = study.load(name, "mini")
+    small = {}
+    for run_id, settings in found.runs.items():
+        config = found.config(run_id)
+        if config.system != "ks":
+            continue
+        curriculum = ",".join(f"{s.steps}:2" for s in config.stages())
+        small[run_id] = {
+            **settings,
+            **{"curriculum": curriculum, "seeds": (0, 1), "dataset_config": "tiny"},
+            **{"validate_every": 1, "jit": "off", "long_horizon": 20},
+        }
+        if name == "convergence":  # a ratio needs rollouts that do not all diverge
+            small[run_id]["mode"] = "prediction"
+        if config.net == "resnet":
+            small[run_id] |= {"size": "", "width": 1 + config.width % 5, "depth": 1}
+        else:
+            small[run_id]["size"] = "1k"
+    few = study.Study(name, "mini", found.title, found.question, small)
+    out = tmp_path / name
+    assert study.run(few, out, count=1, data_dir=str(tiny_data_dir)) == {}
+    text = study.gather([out])
+    assert f"{len(small)} runs: {len(small)} finished" in text
+    assert "### " in (out / "findings.md").read_text(), name
+    assert os.path.getsize(out / "errors.png") > 5000

@@ -49,7 +49,7 @@ def error_over_time(ax, results: pd.DataFrame, lyapunov_time: float | None = Non
         frames, values = frames[drawn], values[:, drawn]
         line = np.exp(np.nanmean(np.log(values), axis=0))
         # Markers evenly in time though the frames are not, and each model's at frames of its own.
-        places = (np.arange(8) + i / 8) * frames[-1] / 8
+        places = (np.arange(8) + i % 8 / 8) * frames[-1] / 8
         every = np.unique(np.searchsorted(frames, places)).tolist()
         ax.plot(frames, line, markevery=every, **style.line(name))
         lowest += [line.min()] if name in ORDER else []

@@ -23,6 +23,11 @@ def draw(gathered) -> list[pathlib.Path]:
         if figure is None:
             continue
         FigureCanvasAgg(figure)
+        for ax in figure.axes:  # a log axis needs something on it, which all-diverged models lack
+            if not np.isfinite(ax.dataLim.minposx):
+                ax.set_xscale("linear")
+            if not np.isfinite(ax.dataLim.minposy):
+                ax.set_yscale("linear")
         for suffix, dpi in ((".png", 110), (".pdf", 200)):
             paths.append(gathered.out / f"{name}{suffix}")
             figure.savefig(paths[-1], dpi=dpi)

@@ -50,17 +50,21 @@ def horizon(gathered) -> Finding | None:
         return None
     texts, interior = [], []
     for (family, modality), part in frame.groupby(["family", "modality"], sort=False):
-        part = part.groupby("x")[["error", "validation"]].mean()
+        part = part.groupby("x")[["error", "validation"]].mean().fillna(np.inf)
+        if not np.isfinite(part["error"]).any():
+            texts.append(f"{family} {modality}: all diverge")
+            continue
         best, chosen = part["error"].idxmin(), part["validation"].idxmin()
         interior.append(best < part.index.max())
-        loss = part["error"][chosen] / part["error"][best]
-        texts.append(f"{family} {modality}: best m = {best:g}, validation chooses {chosen:g} "
-                     f"(error × {loss:.2f})")  # fmt: skip
+        texts.append(
+            f"{family} {modality}: best m = {best:g}, validation chooses {chosen:g} "
+            f"(error × {part['error'][chosen] / part['error'][best]:.2f})"
+        )
     return Finding(
         "The useful horizon is bounded",
         "an optimum of m, bounded by the Lyapunov time; longer horizons need a curriculum",
         "; ".join(texts) + ".",
-        AGREES if all(interior) else PARTLY if any(interior) else OPEN,
+        AGREES if interior and all(interior) else PARTLY if any(interior) else OPEN,
         f"{sum(interior)} of {len(interior)} have their best m inside the range tried. All "
         "horizons see equally many states, so long ones have fewer updates.",
         "horizon",
