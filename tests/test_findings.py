@@ -117,7 +117,17 @@ def test_the_exponent_of_scaling_is_found(power, verdict):
     found = trends.scaling(gathered)
     assert found.verdict == verdict
     assert f"correction WIG: n^{power:.1f}"[:-1] in found.ours.replace("−", "-")
+    assert "reference scheme" not in found.ours
     assert figures.scaling(gathered) is not None
+    one = gathered.table.iloc[:1]
+    solvers = [one.assign(modality=f"solver with {n} sub-steps", value=n**-2.0) for n in (2, 4, 8)]
+    gathered.table = pd.concat([gathered.table, *solvers], ignore_index=True)
+    assert "0.25 at 2 sub-steps to 0.016 at 8 sub-steps (fitted exponent -2.00)" in (
+        trends.scaling(gathered).ours
+    )
+    lost = gathered.table["run"] == "8"
+    gathered.table.loc[lost, ["value", "status"]] = [np.inf, "diverged"]
+    assert trends.scaling(gathered).verdict == findings.OPEN  # no fit through what diverged
 
 
 def horizons(**more):

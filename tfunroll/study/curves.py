@@ -50,6 +50,17 @@ def by_setting(gathered, x: Callable[[RunConfig], float]) -> pd.DataFrame:
     return frame.merge(trained[[*keys, "validation"]], on=keys, how="left")
 
 
+def solver_errors(gathered) -> pd.Series:
+    """Sub-steps per frame -> geometric mean relative error of the reference scheme alone."""
+    names = gathered.table["modality"]
+    rows = gathered.table[
+        names.str.startswith("solver with") & (gathered.table["metric"] == "relative_error")
+    ]
+    steps = rows["modality"].str.extract(r"(\d+)")[0].astype(int)
+    logs = np.log(rows["value"].where((rows["value"] > 0) & np.isfinite(rows["value"])))
+    return np.exp(logs.groupby(steps).mean()).dropna()
+
+
 def validation(gathered) -> pd.DataFrame:
     """Validation errors while training: run, modality, seed, update, error; shared stages too."""
     return _events(gathered, ("validation/relative_error",)).drop(columns="tag")

@@ -78,12 +78,9 @@ def scaling(gathered) -> Figure | None:
     top = frame["error"].max()
     left.plot(n, 1.4 * top * (n / low) ** (-1 / 3), ":", color="black", label="n^(−1/3)")
     left.legend(fontsize=7)
-    solvers = gathered.table[gathered.table["modality"].str.startswith("solver with")]
-    solvers = solvers[solvers["metric"] == "relative_error"]
+    solvers = curves.solver_errors(gathered)
     if len(solvers):
-        steps = solvers["modality"].str.extract(r"(\d+)")[0].astype(int)
-        means = np.log(solvers["value"].replace(0, np.nan)).groupby(steps).mean()
-        right.loglog(means.index, np.exp(means), "o-", color="#555555", label="reference scheme")
+        right.loglog(solvers.index, solvers, "o-", color="#555555", label="reference scheme")
         right.legend(fontsize=8)
     right.set(xlabel="sub-steps per frame (cost)", title="the solver alone")
     left.set_title("networks")
