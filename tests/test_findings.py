@@ -1,6 +1,7 @@
 """Findings from made-up results whose truth is known, and the statistics they rest on."""
 
 import itertools
+import pathlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -57,7 +58,8 @@ def test_an_order_that_is_there_is_found():
     runs = {name: {"width": width} for name, width in (("a", 4), ("b", 8), ("c", 12))}
     gathered = made_up(runs, lambda s, m: EFFECT[m])
     order = comparisons.order(gathered)
-    assert order.verdict == findings.AGREES
+    assert order.verdict == findings.PARTLY  # the direction; the paper's 0.62 is not 0.5
+    assert "the paper's 0.62 lies outside the interval" in order.why
     logs = comparisons.log_ratios(gathered, "WIG").groupby("seed")["log"].mean()
     estimate = statistics.geometric(logs)
     assert estimate.value == pytest.approx(0.5, rel=0.05)
@@ -81,6 +83,25 @@ def test_an_order_that_is_there_is_found():
 def test_an_order_that_is_not_there_is_not_claimed(effect, verdict):
     order = comparisons.order(made_up({"a": {}, "b": {"width": 8}}, lambda s, m: effect[m]))
     assert order.verdict == verdict
+
+
+def test_the_papers_own_ratios_agree():
+    paper = {"ONE": 1.0, **comparisons.PAPER_RATIOS}
+    order = comparisons.order(made_up({"a": {"width": 4}}, lambda s, m: paper[m]))
+    assert order.verdict == findings.AGREES
+
+
+@pytest.mark.parametrize("state", ["finished", "not run"])
+def test_an_incomplete_matrix_has_provisional_verdicts_and_its_notes(state, monkeypatch):
+    monkeypatch.setattr(findings, "table", lambda gathered, markdown: "TABLE")
+    gathered = made_up({"a": {"width": 4}, "b": {"width": 8}}, lambda s, m: EFFECT[m])
+    gathered.states, gathered.out = {"a": "finished", "b": state}, pathlib.Path("nowhere")
+    found = findings.Finding("Title", "", "numbers", findings.AGREES)
+    notes = {"made-up-mini": "How the runs were chosen."}
+    text = findings.page([(gathered, [found])], notes=notes)
+    assert ("**provisional, agrees**" in text) == (state == "not run")
+    assert "**agrees**" in text or state == "not run"
+    assert "How the runs were chosen." in text
 
 
 def test_a_seed_that_diverges_is_not_left_out():

@@ -28,10 +28,11 @@ def order(gathered) -> Finding | None:
     ours += ". " + "; ".join(f"{m} {text}" for m, text in each.items()) + "."
     below = {m: e.value < 1 and e.p < SIGNIFICANT for m, e in pooled.items()}
     above = [m for m, e in pooled.items() if e.value > 1 and e.p < SIGNIFICANT]
-    verdict = AGREES if all(below.values()) and len(below) == 2 else PARTLY if any(below.values()) \
-        else DIFFERS if above else OPEN  # fmt: skip
-    if any(below.values()) and above:
-        verdict = PARTLY
+    inside = all(_where(PAPER_RATIOS[m], e) == "inside" for m, e in pooled.items())
+    if above or not all(below.values()) or len(below) < 2 or not inside:
+        verdict = PARTLY if any(below.values()) else DIFFERS if above else OPEN
+    else:
+        verdict = AGREES
     said = {True: "below ONE beyond the spread over seeds", False: "not distinguishable from ONE"}
     why = "; ".join(
         f"{m} is {'above ONE beyond the spread over seeds' if m in above else said[b]}, and the "

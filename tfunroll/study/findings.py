@@ -15,6 +15,7 @@ from tfunroll.study.collection import Gathered, table
 
 PAPER = "List, Chen, Bali & Thuerey (CMAME 433, 2025)"
 TARGET = "study"  # folder of pictures and tables beside findings.md
+NOTES = "notes.md"
 AGREES, PARTLY, DIFFERS, OPEN = "agrees", "agrees in part", "differs", "open"
 
 
@@ -39,10 +40,15 @@ class Finding:
     figure: str = ""
 
 
-def page(studies: Sequence[tuple[Gathered, list[Finding]]], pictures="") -> str:
+def page(
+    studies: Sequence[tuple[Gathered, list[Finding]]],
+    pictures: str = "",
+    notes: dict[str, str] | None = None,
+) -> str:
     """findings.md of some studies.
 
     Args:
+      notes: by ``key``, what a person has to say of how the runs came about.
       pictures: folder of the pictures, relative to the page; one folder per study in it.
     """
     parts = [
@@ -54,12 +60,16 @@ def page(studies: Sequence[tuple[Gathered, list[Finding]]], pictures="") -> str:
     ]
     for gathered, found in studies:
         where = f"{pictures}/{key(gathered)}/" if pictures else ""
-        parts.append(_section(gathered, found, where))
+        parts.append(_section(gathered, found, where, (notes or {}).get(key(gathered), "")))
     return "\n\n".join(parts) + "\n"
 
 
 def publish(studies, docs: pathlib.Path) -> pathlib.Path:
-    """Writes findings.md into ``docs``, with the studies' summaries and figures below it."""
+    """Writes findings.md into ``docs``, with the studies' summaries and figures below it.
+
+    A file notes.md in a study's folder there is taken into the page.
+    """
+    notes = {}
     for gathered, found in studies:
         target = docs / TARGET / key(gathered)
         target.mkdir(parents=True, exist_ok=True)
@@ -68,8 +78,10 @@ def publish(studies, docs: pathlib.Path) -> pathlib.Path:
         results.write_csv(whole[whole["subset"] == "all"], target / "summary.csv")
         for name in dict.fromkeys(used):
             shutil.copy(gathered.out / name, target / name)
+        if (written := target / NOTES).exists():
+            notes[key(gathered)] = written.read_text(encoding="utf-8").strip()
     path = docs / "findings.md"
-    text = page(studies, TARGET)
+    text = page(studies, TARGET, notes)
     path.write_text(f"{text}\n{_not_run(studies, docs)}", encoding="utf-8")
     return path
 
@@ -91,7 +103,7 @@ def save_estimate(study: description.Study, docs: str, hours: float, unknown: in
     write_json(path, dict(sorted(known.items())))
 
 
-def _section(gathered, found, where) -> str:
+def _section(gathered, found, where, note) -> str:
     study = gathered.study
     done = sum(state == "finished" for state in gathered.states.values())
     lines = [
@@ -111,9 +123,15 @@ def _section(gathered, found, where) -> str:
             "what is pooled over runs depends on which of them are there, and results were seen "
             "before the matrix was complete, so p-values near 0.05 or pooled ones deserve doubt."
         )
+    lines.append(note)
+    label = "provisional, {}" if missing else "{}"
     for f in found:
         lines.append(f"### {f.title}")
-        rows = [("paper", f.paper), ("here", f.ours), ("verdict", f"**{f.verdict}**. {f.why}")]
+        rows = [
+            ("paper", f.paper),
+            ("here", f.ours),
+            ("verdict", f"**{label.format(f.verdict)}**. {f.why}"),
+        ]
         lines.append("\n".join(f"- {name}: {text}" for name, text in rows if text))
         if f.figure:
             lines.append(f"![{f.title}]({where}{f.figure}.png)")
