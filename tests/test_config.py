@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from tfunroll.config import RunConfig, Stage, check_writable
+from tfunroll.config import RunConfig, Stage
 from tfunroll.core import InputError
+from tfunroll.files import check_writable
 from tfunroll.unrolling import NOG, ONE, WIG
 
 

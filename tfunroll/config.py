@@ -6,8 +6,6 @@ a setting is written down once.
 
 import json
 import math
-import os
-import pathlib
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
@@ -266,9 +264,14 @@ class RunConfig:
         """The inverse of ``to_json``, from its parsed values; unknown ones are ignored."""
         if not isinstance(values, dict):
             raise TypeError(f"settings must be an object, not {type(values).__name__}")
-        known = {f.name for f in fields(RunConfig)}
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return RunConfig(**{k: v for k, v in values.items() if k in known})
+        known = {f.name: type(f.default) for f in fields(RunConfig)}
+        values = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known
+        }
+        for name, value in values.items():  # a whole number may stand for a float
+            if not isinstance(value, (known[name], int) if known[name] is float else known[name]):
+                raise TypeError(f"{name}={value!r} must be of type {known[name].__name__}")
+        return RunConfig(**values)
 
     def flagfile(self) -> str:
         """The settings as lines of an absl flag file: ``--flagfile=`` reruns them."""
@@ -282,16 +285,3 @@ class RunConfig:
             if f.name != "resume":
                 lines.append(f"--{f.name}={value}")
         return "\n".join(lines) + "\n"
-
-
-def check_writable(out: str) -> pathlib.Path:
-    """Makes the folder; InputError if nothing can be written there."""
-    folder = pathlib.Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"out={out!r} cannot be written: {error.strerror}") from None
-    return folder

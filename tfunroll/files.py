@@ -2,9 +2,12 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import uuid
 from collections.abc import Iterator
+
+from tfunroll.core import InputError
 
 
 @contextlib.contextmanager
@@ -27,3 +30,16 @@ def write_json(path: pathlib.Path, values) -> None:
     """Writes a JSON file, whole or not at all."""
     with replacing(path) as new:
         new.write_text(json.dumps(values, indent=1), encoding="utf-8")
+
+
+def check_writable(out: str) -> pathlib.Path:
+    """Makes the folder; InputError if nothing can be written there."""
+    folder = pathlib.Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"out={out!r} cannot be written: {error.strerror}") from None
+    return folder

@@ -12,11 +12,11 @@ import pandas as pd
 import tensorflow as tf
 
 from tfunroll import plots, results, systems, workers
-from tfunroll.config import RunConfig, check_writable
+from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.environment import describe_environment, environment
 from tfunroll.evaluation import check_fit
-from tfunroll.files import write_json
+from tfunroll.files import check_writable, write_json
 from tfunroll.jobs import (
     evaluate_baselines,
     evaluate_network,

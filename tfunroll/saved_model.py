@@ -5,8 +5,8 @@ import pathlib
 import tensorflow as tf
 
 from tfunroll import systems
-from tfunroll.config import check_writable
 from tfunroll.core import InputError, compilable
+from tfunroll.files import check_writable
 from tfunroll.models import describe, load
 
 

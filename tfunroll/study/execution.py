@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tfunroll import runs, workers
-from tfunroll.config import check_writable
 from tfunroll.core import InputError
 from tfunroll.environment import describe_environment
-from tfunroll.files import write_json
+from tfunroll.files import check_writable, write_json
 from tfunroll.run_folder import InUseError
 from tfunroll.study import folder
 from tfunroll.study.costs import operations
