@@ -9,7 +9,11 @@ import sys
 from tfunroll.core import InputError, check_choice
 from tfunroll.systems.base import ParamRange, System
 
-MODULES = {"ks": "tfunroll.systems.ks", "kolmogorov": "tfunroll.systems.kolmogorov"}
+MODULES = {
+    "ks": "tfunroll.systems.ks",
+    "kolmogorov": "tfunroll.systems.kolmogorov",
+    "aerofoil": "tfunroll.systems.aerofoil",
+}
 
 __all__ = ["MODULES", "ParamRange", "System", "full_name", "get"]
 
