@@ -16,14 +16,14 @@ def steady(
     solver: Compressible,
     state: np.ndarray,
     params: Mapping[str, np.ndarray],
-    tolerance: float = 1e-4,
+    tolerance: float = 2e-5,
     iterations: int = 40000,
     courant: float = 0.8,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The steady flow that ``state`` settles to, and its forces.
 
-    Stops when drag and lift of every sample have changed by less than ``tolerance`` of the larger
-    coefficient over the last tenth of the iterations (at least 2000).
+    Stops when drag and lift coefficients have changed by less than ``tolerance`` over the last
+    tenth of the iterations (at least 2000).
 
     Args:
       state: [batch, j, i, 4]. params: each [batch]. courant: share of the stable sub-step.
@@ -43,16 +43,18 @@ def steady(
         return state, solver.forces(state, given)
 
     history = []
-    for _ in tqdm(range(0, iterations, CHUNK), desc="steady flow", unit=f"{CHUNK} iterations"):
+    bar = tqdm(range(0, iterations, CHUNK), desc="steady flow", unit=f"{CHUNK} iterations")
+    for _ in bar:
         dt = courant * solver.stable_dt(state, params)
         state, forces = advance(tf.constant(state), tf.constant(dt, dtype))
         state = state.numpy()
         history.append(forces.numpy())
+        bar.set_postfix_str(f"Cd, Cl = {np.round(history[-1], 5).tolist()}", refresh=False)
         if not np.isfinite(state).all():
             bad = int(np.argmin(np.isfinite(state).all((1, 2, 3))))
             raise InputError(f"the flow at mach={params['mach'][bad]:g} blew up on its way to rest")
         last = np.array(history[-max(10, len(history) // 10) :])
-        if len(last) < len(history) and np.ptp(last, 0).max() < tolerance * np.abs(last).max():
+        if len(last) < len(history) and np.ptp(last, 0).max() < tolerance:
             return state, np.stack(history, 1)
     raise InputError(
         f"the flow did not settle within {iterations} iterations: its force coefficients still "
