@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfunroll import nets
 from tfunroll.core import Domain, InputError, check_keras_backend
-from tfunroll.nets.layers import Conv, leaky_relu
+from tfunroll.nets.layers import Conv, convolve_2d, leaky_relu
 from tfunroll.ops.boundary import pad
 
 KS = Domain((48,), (("periodic", "periodic"),))
@@ -60,6 +60,35 @@ def test_conv_equals_conv2d():
     weights = tf.reshape(conv.kernel.value, [3, 3, 2, 4])
     wanted = tf.nn.conv2d(pad(x, 1, conv.boundary), weights, 1, "VALID") + conv.bias.value
     np.testing.assert_allclose(conv(x), wanted, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_gradient_of_conv_2d_is_that_of_tensorflow(size):
+    """Also inside a compiled loop, for which it is written."""
+    x, kernel = (tf.random.stateless_normal(s, [1, size], dtype=tf.float64)
+                 for s in ([3, 8, 9, 2], [size * size * 2, 4]))  # fmt: skip
+
+    def native(x, kernel):
+        return tf.nn.conv2d(x, tf.reshape(kernel, [size, size, 2, 4]), 1, "VALID")
+
+    def gradients(convolve, x, kernel):
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel])
+            loss = tf.reduce_sum(tf.sin(convolve(x, kernel)))
+        return tape.gradient(loss, [x, kernel])
+
+    @tf.function(jit_compile=True, autograph=False)
+    def twice():
+        start = (tf.constant(0), tf.zeros_like(x), tf.zeros_like(kernel))
+
+        def body(k, to_x, to_kernel):
+            ours = gradients(convolve_2d, x, kernel)
+            return k + 1, to_x + ours[0], to_kernel + ours[1]
+
+        return tf.while_loop(lambda k, *_: k < 2, body, start)[1:]
+
+    for ours, wanted in zip(twice(), gradients(native, x, kernel), strict=True):
+        np.testing.assert_allclose(ours, 2 * wanted, atol=1e-13)
 
 
 @pytest.mark.parametrize("kind", ["periodic", "replicate"])

@@ -1,7 +1,8 @@
 """Pressure solvers: ∇²p = r with the compact five-point Laplacian, differentiable.
 
 A direct solver is a function r -> p on fields [..., y, x]. Where only gradients hold p (periodic
-and Neumann sides alone), it gives the p of zero mean and ignores the mean of r.
+and Neumann sides alone), it gives the p of zero mean and ignores the mean of r. ``of_grid`` chooses
+one; with a body, see ops.capacitance.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from tfunroll.core import check_choice
 from tfunroll.ops.stencils import X, Y
 
 Solve = Callable[[tf.Tensor], tf.Tensor]
-SIDES = ("neumann", "dirichlet")  # no gradient at the side, or p = 0 there
+SIDES = ("neumann", "dirichlet", "periodic")  # no gradient at the side, p = 0 there, none
 
 
 def periodic(shape: tuple[int, int], h: float) -> Solve:
@@ -24,13 +25,13 @@ def periodic(shape: tuple[int, int], h: float) -> Solve:
     Args: shape: cells (y, x). h: their size.
     """
     y, x = (2 * np.cos(2 * np.pi * np.arange(n) / n) - 2 for n in shape)
-    inverse = _inverse((y[:, None] + x[: shape[1] // 2 + 1]) / h**2)
+    inverse = inverse_of((y[:, None] + x[: shape[1] // 2 + 1]) / h**2)
 
     def solve(r):
         r_hat = tf.signal.rfft2d(r)
         return tf.signal.irfft2d(r_hat * tf.constant(inverse, r_hat.dtype), shape)
 
-    return _with_adjoint(solve, solve)
+    return with_adjoint(solve, solve)
 
 
 def fast_diagonalisation(
@@ -49,10 +50,10 @@ def fast_diagonalisation(
     tensor product methods, doi:10.1007/BF01386067.
     """
     (values_y, vectors_y, inverse_y), (values_x, vectors_x, inverse_x) = (
-        _eigenvectors(np.asarray(widths, np.float64), pair)
+        eigenvectors(np.asarray(widths, np.float64), pair)
         for widths, pair in zip((widths_y, widths_x), sides, strict=True)
     )
-    inverse = _inverse(values_y[:, None] + values_x)
+    inverse = inverse_of(values_y[:, None] + values_x)
 
     def solver(into_y, into_x, out_of_y, out_of_x):
         def solve(r):
@@ -64,7 +65,7 @@ def fast_diagonalisation(
 
         return solve
 
-    return _with_adjoint(
+    return with_adjoint(
         solver(inverse_y, inverse_x, vectors_y, vectors_x),
         solver(vectors_y.T, vectors_x.T, inverse_y.T, inverse_x.T),
     )
@@ -107,21 +108,23 @@ def conjugate_gradients(
             lambda k, *_: k < iterations, body, start, maximum_iterations=iterations
         )[1]
 
-    return _with_adjoint(solve, solve)
+    return with_adjoint(solve, solve)
 
 
-def _with_adjoint(solve: Solve, adjoint: Solve) -> Solve:
+def with_adjoint(solve: Solve, adjoint: Solve) -> Solve:
     """The linear map ``solve``, whose backward pass is ``adjoint`` and so costs one solve."""
     return tf.custom_gradient(lambda r: (solve(r), adjoint))
 
 
-def _inverse(eigenvalues: np.ndarray) -> np.ndarray:
+def inverse_of(eigenvalues: np.ndarray) -> np.ndarray:
     """1/λ, and 0 for the constant mode."""
     zero = np.abs(eigenvalues) < 1e-10 * np.abs(eigenvalues).max()
     return np.where(zero, 0.0, 1 / np.where(zero, 1.0, eigenvalues))
 
 
-def _eigenvectors(widths, sides):
+def eigenvectors(
+    widths: np.ndarray, sides: tuple[str, str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Λ, V and V⁻¹ of the second derivative on cells of these widths.
 
     W A, with W the widths, is symmetric, so A = W^(−½) (Q Λ Qᵀ) W^(½).
@@ -133,6 +136,15 @@ def _eigenvectors(widths, sides):
             zip((widths[0], widths[-1]), sides, strict=True)]  # fmt: skip
     diagonal = -np.concatenate([ends[:1], links]) - np.concatenate([links, ends[1:]])
     symmetric = np.diag(diagonal) + np.diag(links, 1) + np.diag(links, -1)
+    if sides[0] == "periodic":
+        link = 2 / (widths[0] + widths[-1])
+        symmetric += link * (_corners(len(widths)) - np.diag(np.abs(_corners(len(widths))).sum(0)))
     root = np.sqrt(widths)
     values, q = np.linalg.eigh(symmetric / np.outer(root, root))
     return values, q / root[:, None], q.T * root
+
+
+def _corners(n):
+    corners = np.zeros((n, n))
+    corners[0, -1] = corners[-1, 0] = 1
+    return corners

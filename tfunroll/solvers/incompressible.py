@@ -3,18 +3,20 @@
 import numpy as np
 import tensorflow as tf
 
-from tfunroll.core import InputError, Params, Solver, State, Step, check_state
-from tfunroll.ops import poisson
+from tfunroll.core import InputError, Params, Solver, State, Step, check_choice, check_state
+from tfunroll.ops import capacitance, immersed
+from tfunroll.ops.grid import PERIODIC, Grid
 from tfunroll.ops.loops import iterate
 from tfunroll.ops.resampling import coarsen, refine
 from tfunroll.ops.stencils import divergence, fluxes, gradient, neighbour_sum
 
 CORRECTORS = 2
 PASSING = 1.2  # times the stable sub-step: one fast spot that soon moves on; 1.3 has blown up
+PRESSURE = {"direct": capacitance.direct, "iterative": capacitance.iterative}
 
 
 class Incompressible(Solver):
-    """PISO solver of two-dimensional incompressible flow in a periodic box.
+    """PISO solver of two-dimensional incompressible flow.
 
         ∂w/∂t + ∇·(w w) = −∇p + ν∇²w + f,   ∇·w = 0,   ν = 1/Re,   w = (u, v)
 
@@ -23,19 +25,28 @@ class Incompressible(Solver):
     that A_P and with it every pressure equation has constant coefficients, also after a network has
     made the velocity slightly divergent. The Reynolds number may differ per sample.
 
+    The box is periodic unless ``sides`` say otherwise. The outflow obeys ∂u/∂t + U ∂u/∂x = −∇p with
+    U the mean inflow and p = 0 at the side, and lets out what comes in. A body closes the faces in
+    it; faces that it cuts stay open in part, and w of such a face is the mean over all of it, so
+    that the divergence and down-sampling know nothing of the body.
+
     Args:
       shape: cells (y, x).
-      spacing: h, size of the square cells.
+      spacing: h, size of the square cells, or the widths of the cells along (y, x).
       dt: sub-step.
       substeps: sub-steps per frame.
       sweeps: Jacobi sweeps of the predictor; good values 4 (coarse), 8 (reference). Each reduces
         the error by about the CFL number.
       forcing: f, [y, x, 2] or what broadcasts to it, at the places of u and v; None for none.
       refinement: cells of this grid per cell of the states that ``lift`` takes, per axis.
+      sides, body: see ops.grid.Grid.
+      inflow: (u, v) that enters on the left, [2] or [y, 2].
+      pressure: of PRESSURE, how ∇·(α ∇p) = r around a body is solved.
+      correctors: of the pressure; 2 is PISO.
     State: (u, v, p), [batch, y, x, 3]: u at the right face, v at the upper face, p at the centre.
     Params: "reynolds", [batch], positive.
     Raises:
-      InputError: for an impossible number.
+      InputError: for an impossible number, side or body.
     Good values: CFL number (|u| + |v|) dt / h up to 0.8; beyond 1 + 4ν dt/h² the sweeps diverge.
     Reference: Issa (1986), Solution of the implicitly discretised fluid flow equations by
     operator-splitting, doi:10.1016/0021-9991(86)90099-9.
@@ -46,36 +57,51 @@ class Incompressible(Solver):
     def __init__(
         self,
         shape: tuple[int, int],
-        spacing: float,
+        spacing: float | tuple[np.ndarray, np.ndarray],
         dt: float,
         substeps: int = 1,
         sweeps: int = 4,
         forcing: np.ndarray | None = None,
         refinement: int = 1,
+        sides: tuple[tuple[str, str], tuple[str, str]] = PERIODIC,
+        body: immersed.Body | None = None,
+        inflow: np.ndarray | tuple[float, float] = (1.0, 0.0),
+        pressure: str = "direct",
+        correctors: int = CORRECTORS,
     ):
         if min(shape) < 4:
             raise InputError(f"shape={shape} must be at least 4 cells per axis")
-        if not (spacing > 0 and dt > 0):
+        if not dt > 0:
             raise InputError(f"spacing={spacing} and dt={dt} must be positive")
-        for name, value in (("substeps", substeps), ("sweeps", sweeps), ("refinement", refinement)):
+        counts = {"substeps": substeps, "sweeps": sweeps, "refinement": refinement}
+        for name, value in (counts | {"correctors": correctors}).items():
             if value < 1:
                 raise InputError(f"{name}={value} must be at least 1")
         if any(n % refinement for n in shape):
             raise InputError(f"shape={shape} does not down-sample by refinement={refinement}")
-        self.shape, self.spacing, self.dt, self.substeps = shape, spacing, dt, substeps
-        self.sweeps, self.refinement = sweeps, refinement
+        check_choice("pressure", pressure, PRESSURE)
+        self.grid = Grid(shape, spacing, sides, body)
+        self.shape, self.dt, self.substeps = shape, dt, substeps
+        self.spacing = float(min(widths.min() for widths in self.grid.widths))
+        self.sweeps, self.refinement, self.correctors = sweeps, refinement, correctors
         self.frame_time = dt * substeps
         self.forcing = np.zeros((1, 1, 2)) if forcing is None else np.asarray(forcing)
-        self._solve_pressure = poisson.periodic(shape, spacing)
+        self.inflow = np.broadcast_to(np.asarray(inflow, np.float64), (shape[0], 2))
+        self._solve_pressure = PRESSURE[pressure](self.grid)
 
     def bind(self, params: Params) -> Step:
         reynolds = params["reynolds"]
         check_reynolds(tf.get_static_value(reynolds))
         return self.step_of(1 / reynolds, tf.constant(self.forcing, reynolds.dtype)[None])
 
-    def step_of(self, viscosity: tf.Tensor, forcing: tf.Tensor) -> Step:
-        """The step for ν, [batch], and f, [batch, y, x, 2] or what broadcasts to it."""
-        operands = viscosity[:, None, None], tf.transpose(forcing, [3, 0, 1, 2])
+    def step_of(
+        self, viscosity: tf.Tensor, forcing: tf.Tensor, inflow: tf.Tensor | None = None
+    ) -> Step:
+        """The step for ν, [batch], f, [batch, y, x, 2], and inflow, [batch, y, 2], or what
+        broadcasts to the latter two."""
+        operands = [viscosity[:, None, None], tf.transpose(forcing, [3, 0, 1, 2])]
+        if self.grid.inflow:
+            operands.append(self._entering(viscosity, inflow))
 
         def step(state):
             check_state(state, self.shape, self.channels)
@@ -85,40 +111,121 @@ class Incompressible(Solver):
 
         return step
 
+    def forces(self, params: Params):
+        """The function state -> force of the flow on the body, [batch, (x, y)], per unit density.
+
+        The momentum that convection and friction bring to the closed faces, and the pressure on
+        them: what the body takes from the flow, for a state that this solver made.
+        """
+        viscosity = 1 / params["reynolds"]
+
+        def force(state):
+            check_state(state, self.shape, self.channels)
+            fields = tf.transpose(state, [3, 0, 1, 2])
+            inflow = self._entering(viscosity) if self.grid.inflow else None
+            return self._force(fields, viscosity[:, None, None], inflow)
+
+        return force
+
     def lift(self, state: State) -> State:
         """A state of the coarser grid that this solver refines, on its own: see ops.resampling."""
-        return refine(state, self.refinement)
+        return refine(state, self.refinement, self.grid.periodic)
 
     def project(self, state: State) -> State:
         """A state of this solver on the coarser grid that it refines."""
-        return coarsen(state, self.refinement)
+        return coarsen(state, self.refinement, self.grid.fluid)
 
-    def _piso(self, fields, viscosity, forcing):
-        """One sub-step of (u, v, p), [3, batch, y, x]; A_P w = H(w) + w_before/dt + f − ∇p."""
-        h, w, p = self.spacing, fields[:2], fields[2]
-        rightward, upward = fluxes(w)
-        inverse = 1 / (1 / self.dt + 4 * viscosity / h**2)  # 1 / A_P
+    def _entering(self, viscosity, inflow=None):
+        """Velocity at the left side, [2, batch, y, 1]."""
+        inflow = tf.constant(self.inflow, viscosity.dtype) if inflow is None else inflow
+        inflow = tf.broadcast_to(inflow, [tf.shape(viscosity)[0], self.shape[0], 2])
+        return tf.transpose(inflow, [2, 0, 1])[..., None]
+
+    def _piso(self, fields, viscosity, forcing, inflow=None):
+        """One sub-step of (u, v, p), [3, batch, y, x]; A_P w = H(w) + w_before/dt + f − ∇p.
+
+        Inside, w is the velocity in the open part of a face; outside, the mean over the face.
+        """
+        grid, p = self.grid, fields[2]
+        rightward, upward = fluxes(fields[:2], grid, inflow)
+        w = fields[:2] if grid.open is None else fields[:2] * _constant(self._per_open, p.dtype)
+        inverse = 1 / (1 / self.dt + grid.relaxation * viscosity)  # 1 / A_P
         known = w / self.dt + forcing
+        side = [] if inflow is None else [inflow]
+        if grid.outflow:
+            side.append(self._leaving(fields[0], inflow))
 
-        def jacobi(w, known, rightward, upward, viscosity, inverse):
-            return (neighbour_sum(w, rightward, upward, viscosity, h) + known) * inverse
+        def jacobi(w, known, rightward, upward, viscosity, inverse, *side):
+            entering = side[0] if grid.inflow else None
+            total = neighbour_sum(w, rightward, upward, viscosity, grid, entering)
+            w = (total + known) * inverse
+            if grid.open is not None:
+                w *= _constant(grid.solved, w.dtype)
+            return w + side[-1] if grid.outflow else w
 
-        def correct(fields, known, rightward, upward, viscosity, inverse):
-            w = jacobi(fields[:2], known, rightward, upward, viscosity, inverse)
-            potential = self._solve_pressure(divergence(w, h))  # p / A_P
-            return tf.concat([w - gradient(potential, h), (potential / inverse)[None]], 0)
+        def correct(fields, known, *linear):
+            w = through = jacobi(fields[:2], known, *linear)
+            if grid.open is not None:
+                through = w * _constant(grid.open, w.dtype)
+            entering = linear[4] if grid.inflow else None
+            potential = self._solve_pressure(divergence(through, grid, entering))  # p / A_P
+            slope = gradient(potential, grid)
+            if grid.open is not None:
+                slope *= _constant(grid.open > 0, w.dtype)
+            return tf.concat([w - slope, (potential / linear[3])[None]], 0)
 
-        linear = rightward, upward, viscosity, inverse
-        w = iterate(jacobi, self.sweeps, w, (known - gradient(p, h), *linear))  # predictor
-        return iterate(correct, CORRECTORS, tf.concat([w, p[None]], 0), (known, *linear))
+        linear = [rightward, upward, viscosity, inverse, *side]
+        w = iterate(jacobi, self.sweeps, w, [known - gradient(p, grid), *linear])  # predictor
+        fields = iterate(correct, self.correctors, tf.concat([w, p[None]], 0), [known, *linear])
+        if grid.open is None:
+            return fields
+        return tf.concat([fields[:2] * _constant(grid.open, p.dtype), fields[2:]], 0)
+
+    @property
+    def _per_open(self):
+        return 1 / np.where(self.grid.open > 0, self.grid.open, np.inf)
+
+    def _leaving(self, u, inflow):
+        """What the outflow's faces carry before the pressure acts, in the last column of u."""
+        heights = tf.constant(self.grid.widths[0], u.dtype)[:, None]
+        entered = tf.reduce_sum(inflow[0] * heights, 1, keepdims=True)
+        height = self.grid.extent[0]
+        share = entered / height * self.dt / float(self.grid.widths[1][-1])  # implicit upwind
+        last = (u[..., -1:] + share * u[..., -2:-1]) / (1 + share)
+        left = tf.reduce_sum(last * heights, 1, keepdims=True)
+        last += (entered - left) / height
+        nowhere = tf.zeros_like(u[..., :-1])
+        return tf.stack([tf.concat([nowhere, last], -1), tf.zeros_like(u)])
+
+    def _force(self, fields, viscosity, inflow):
+        grid, dtype = self.grid, fields.dtype
+        if grid.body is None:
+            raise InputError("forces need a body")
+        w, p = fields[:2], fields[2] * tf.constant(grid.fluid, dtype)
+        velocity = w * _constant(self._per_open, dtype)
+        # by convection, what reaches closed faces; no viscosity here
+        received = neighbour_sum(velocity, *fluxes(w, grid, inflow), 0 * viscosity, grid, inflow)
+        received *= _constant(grid.volumes * grid.of_body, dtype)
+        rubbed = viscosity * _constant(grid.friction, dtype) * velocity
+        shut = grid.of_body.astype(np.float64)
+        y, x = grid.widths
+        # projected walls: closed on the right less closed on the left, times their length
+        shut_x, shut_y = (
+            shut[c] - immersed.before(shut[c], 1 - c, grid.periodic[1 - c], 0.0) for c in (0, 1)
+        )
+        walls = _constant(np.stack([shut_x * y[:, None], shut_y * x]), dtype)
+        return tf.transpose(tf.reduce_sum(received + rubbed + walls * p, [2, 3]))
 
     def stable_dt(self, state: np.ndarray, reynolds: np.ndarray) -> np.ndarray:
         """The largest stable sub-step per sample, [batch]: the Jacobi sweeps contract below it.
 
-        (|u| + |v|) dt / h = 1 + 4 dt / (Re h²)
+        (|u| + |v|) dt / h = 1 + 4 dt / (Re h²), on square cells
         """
-        speed = np.abs(np.asarray(state, np.float64)[..., :2]).sum(-1).max((1, 2))
-        excess = speed / self.spacing - 4 / (np.asarray(reynolds) * self.spacing**2)
+        w = np.abs(np.asarray(state, np.float64)[..., :2])
+        dy, dx = (d.reshape(shape) for d, shape in
+                  zip(self.grid.distances, ((-1, 1), (-1,)), strict=True))  # fmt: skip
+        rate = (w[..., 0] / dx + w[..., 1] / dy).max((1, 2))
+        excess = rate - self.grid.relaxation / np.asarray(reynolds)
         return np.where(excess > 0, 1 / np.maximum(excess, 1e-300), np.inf)
 
     def check_stable(self, state: np.ndarray, reynolds: np.ndarray) -> None:
@@ -138,3 +245,8 @@ def check_reynolds(values: np.ndarray | None) -> None:
     if values is not None and not np.all(np.asarray(values) > 0):
         bad = np.asarray(values)[~(np.asarray(values) > 0)].flat[0]
         raise InputError(f"reynolds={bad:g} must be positive")
+
+
+def _constant(array, dtype):
+    """Of [2, y, x], as a tensor [2, 1, y, x]."""
+    return tf.constant(np.asarray(array, np.float64)[:, None], dtype)

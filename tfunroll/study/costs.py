@@ -102,9 +102,17 @@ def measure(config: RunConfig) -> tuple[float, float]:
 
     Compilation is counted three times: ONE, NOG and WIG have graphs of their own.
     """
+    seconds, compiling = time_of_update(config, "WIG")
+    workers.report(1)
+    longest = max(stage.steps for stage in config.stages())
+    return seconds / (config.batch_size * longest * operations(config)), 3 * compiling
+
+
+def time_of_update(config: RunConfig, modality: str) -> tuple[float, float]:
+    """Seconds of an update in the stage of the longest horizon, and of its compilation."""
     stage = max(config.stages(), key=lambda stage: stage.steps)
     updates = Updates(config, _stand_in(config))
-    call = updates.call(config.unrolling("WIG", stage), config.batch_size)
+    call = updates.call(config.unrolling(modality, stage), config.batch(modality, stage))
     began = time.monotonic()
     rate = tf.constant(0.0)  # the weights stay, whatever the stand-in data would make of them
 
@@ -123,9 +131,7 @@ def measure(config: RunConfig) -> tuple[float, float]:
         if length == UPDATES_PER_CALL:
             break
         length = min(4 * length, UPDATES_PER_CALL)
-    states = done * config.batch_size * stage.steps
-    workers.report(1)
-    return seconds / (states * operations(config)), 3 * compiling
+    return seconds / done, compiling
 
 
 def _stand_in(config: RunConfig) -> data.Dataset:
