@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from tfunroll.core import InputError
+from tfunroll.ops.gas import conservative
 from tfunroll.ops.meshes import FAR_FIELD, PERIODIC, REPLICATE, WALL, Mesh
 from tfunroll.ops.ogrid import naca, o_grid
-from tfunroll.solvers.compressible import Compressible, conservative
+from tfunroll.solvers.compressible import Compressible
 from tfunroll.unrolling import repeat
 
 BOX = ((PERIODIC, PERIODIC),) * 2

@@ -12,8 +12,9 @@ from tfunroll.datasets.base import energy
 from tfunroll.datasets.generation import Arrays, Group, read_arrays, write_arrays
 
 from tfunroll.core import InputError
+from tfunroll.ops.averaging import volume_average
 from tfunroll.ops.meshes import Mesh
-from tfunroll.solvers.compressible import Compressible, volume_average
+from tfunroll.solvers.compressible import Compressible
 from tfunroll.solvers.positivity import find_failure, positive
 from tfunroll.systems import aerofoil
 
@@ -29,7 +30,7 @@ class Grid:
     cells: int = aerofoil.CELLS
     layers: int = aerofoil.LAYERS
     first: float = aerofoil.FIRST
-    substeps: int = aerofoil.SUBSTEPS
+    substeps: int = aerofoil.SUBSTEPS[aerofoil.REFINEMENT]
     refinement: int = aerofoil.REFINEMENT  # cells per stored cell and axis
 
     def mesh(self) -> Mesh:

@@ -5,9 +5,7 @@ States are primitive, (ρ, u, v, p), each any shape that broadcasts with the fac
 
 import tensorflow as tf
 
-GAMMA = 1.4
-
-Fields = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+from tfunroll.ops.gas import GAMMA, Fields, energy, sound_speed
 
 
 def hllc(left: Fields, right: Fields, nx, ny) -> Fields:
@@ -54,17 +52,6 @@ def hllc(left: Fields, right: Fields, nx, ny) -> Fields:
         area * (r * v * q + p * ny + cut * mass * v + moved * ny),
         area * ((e + p) * q + cut * mass * (e / r) + moved * work),
     )
-
-
-def energy(state: Fields) -> tf.Tensor:
-    """E = p/(γ − 1) + ρ (u² + v²)/2, per volume."""
-    r, u, v, p = state
-    return p / (GAMMA - 1) + r * (u * u + v * v) / 2
-
-
-def sound_speed(r, p):
-    """√(γ p/ρ)."""
-    return tf.sqrt(GAMMA * p / r)
 
 
 def far_field(inside: Fields, free: Fields, nx, ny) -> Fields:

@@ -4,10 +4,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import InputError, Params, Solver, State, Step, check_state
+from tfunroll.ops.averaging import refine, volume_average
+from tfunroll.ops.gas import GAMMA, conservative, primitive
 from tfunroll.ops.loops import iterate
 from tfunroll.ops.meshes import FAR_FIELD, PERIODIC, REPLICATE, WALL, Mesh, gradient_weights
 from tfunroll.ops.reconstruction import faces
-from tfunroll.ops.riemann import GAMMA, energy, far_field, hllc
+from tfunroll.ops.riemann import far_field, hllc
 from tfunroll.ops.viscous import PRANDTL, viscous_flux
 
 SENSOR = 0.01
@@ -41,6 +43,7 @@ class Compressible(Solver):
       boundary: (lower, upper) along j and along i: "periodic", "replicate", along j also "wall"
         (lower) and "far_field".
       sensor: of ops.reconstruction.faces.
+      refinement: cells of this mesh per cell of the states that ``lift`` takes, per axis.
     State: (ρ, u, v, p), [batch, j, i, 4].
     Params: "mach", "reynolds", "incidence" (degrees), each [batch].
     Raises:
@@ -58,6 +61,7 @@ class Compressible(Solver):
         viscous: bool = True,
         boundary=AROUND_BODY,
         sensor: float | None = SENSOR,
+        refinement: int = 1,
     ):
         if not dt > 0:
             raise InputError(f"dt={dt} must be positive")
@@ -68,7 +72,7 @@ class Compressible(Solver):
         if tuple(pair == (PERIODIC, PERIODIC) for pair in boundary) != mesh.periodic:
             raise InputError(f"boundary={boundary} does not fit mesh.periodic={mesh.periodic}")
         self.mesh, self.dt, self.substeps, self.viscous = mesh, dt, substeps, viscous
-        self.boundary, self.sensor = boundary, sensor
+        self.boundary, self.sensor, self.refinement = boundary, sensor, refinement
         self.shape, self.frame_time = mesh.shape, dt * substeps
         self._weights = [gradient_weights(mesh, axis) for axis in (0, 1)]
 
@@ -82,6 +86,14 @@ class Compressible(Solver):
             return tf.transpose(primitive(q), [1, 2, 3, 0])
 
         return step
+
+    def lift(self, state: State) -> State:
+        """A state of the averaged mesh on this one: see ops.averaging."""
+        return refine(state, self.mesh, self.refinement)
+
+    def project(self, state: State) -> State:
+        """A state of this mesh on the averaged one."""
+        return volume_average(state, self.mesh, self.refinement)
 
     def operands(self, params: Params) -> tuple[tf.Tensor, ...]:
         """(p∞, 1/Re, cos α, sin α), each [batch, 1, 1]: what ``rate`` takes."""
@@ -228,19 +240,6 @@ class Compressible(Solver):
         return tf.stack([r, u - twice * nx, v - twice * ny, p])
 
 
-def primitive(q: tf.Tensor) -> tf.Tensor:
-    """(ρ, u, v, p) of (ρ, ρu, ρv, E), fields first."""
-    r, ru, rv, e = tf.unstack(q)
-    u, v = ru / r, rv / r
-    return tf.stack([r, u, v, (GAMMA - 1) * (e - (ru * u + rv * v) / 2)])
-
-
-def conservative(w: tf.Tensor) -> tf.Tensor:
-    """(ρ, ρu, ρv, E) of (ρ, u, v, p), fields first."""
-    r, u, v, _ = fields = tf.unstack(w)
-    return tf.stack([r, r * u, r * v, energy(fields)])
-
-
 def check_mach(values: np.ndarray | None) -> None:
     """InputError unless all lie in MACH; None (not known before the graph runs) passes."""
     if values is None:
@@ -248,15 +247,3 @@ def check_mach(values: np.ndarray | None) -> None:
     bad = np.asarray(values)[~((np.asarray(values) >= MACH[0]) & (np.asarray(values) <= MACH[1]))]
     if bad.size:
         raise InputError(f"mach={bad.flat[0]:g} is outside the tested range {list(MACH)}")
-
-
-def volume_average(state: State, mesh: Mesh, factor: int) -> State:
-    """The state on ``mesh.coarsen(factor)``: conserved quantities averaged over the cells' volumes.
-
-    Args: state: (ρ, u, v, p), [batch, j, i, 4], on ``mesh``. Returns: the same of the coarse cells.
-    """
-    j, i = (n // factor for n in mesh.shape)
-    share = mesh.volumes / np.repeat(np.repeat(mesh.coarsen(factor).volumes, factor, 0), factor, 1)
-    q = conservative(tf.transpose(state, [3, 0, 1, 2])) * tf.constant(share, state.dtype)
-    q = tf.reduce_sum(tf.reshape(q, [4, -1, j, factor, i, factor]), [3, 5])
-    return tf.transpose(primitive(q), [1, 2, 3, 0])

@@ -7,7 +7,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfunroll.core import InputError
-from tfunroll.solvers.compressible import Compressible, conservative, primitive
+from tfunroll.ops.gas import conservative, primitive
+from tfunroll.solvers.compressible import Compressible
 
 CHUNK = 200  # iterations per call of the compiled loop, with one set of time steps
 
