@@ -11,7 +11,7 @@ from tfunroll.ops import capacitance, immersed
 from tfunroll.ops.grid import Grid, stretched
 from tfunroll.ops.stencils import divergence, gradient
 from tfunroll.solvers.incompressible import Incompressible
-from tfunroll.systems import wake
+from tfunroll.systems import cylinder, wake
 from tfunroll.unrolling import repeat
 
 RNG = np.random.default_rng(0)
@@ -35,7 +35,7 @@ def run(solver, state, reynolds, steps):
 
 def small(**options):
     """A body of five cells in a channel of 16 x 24 cells."""
-    options = {"sides": wake.SIDES, "body": immersed.circle(1.0, 0.8, 0.27)} | options
+    options = {"sides": cylinder.SIDES, "body": immersed.circle(1.0, 0.8, 0.27)} | options
     return Incompressible((16, 24), 0.1, 0.03, **options)
 
 
@@ -43,7 +43,7 @@ def small(**options):
 def flow():
     """Shedding on the networks' grid, [2, 32, 64, 3], float64."""
     solver = wake.solver()
-    return run(solver, wake.started(solver, 2), REYNOLDS, 300)
+    return run(solver, cylinder.started(solver, [0.3, 0.3]), REYNOLDS, 300)
 
 
 # ---------------------------------------------------------------------- closed forms
@@ -129,7 +129,7 @@ def test_walls_between_grid_lines():
 
 @pytest.mark.parametrize("spacing", ["square", "stretched"])
 def test_capacitance_matrix_and_conjugate_gradients_agree(spacing):
-    grid = wake.solver(2).grid if spacing == "square" else wake.unconfined(8, 0.05, 6.0).grid
+    grid = wake.solver(2).grid if spacing == "square" else cylinder.unconfined(8, 0.05, 6.0).grid
     r = tf.constant(RNG.normal(size=(2, *grid.shape)) * grid.fluid)
     direct, iterative = capacitance.direct(grid)(r), capacitance.iterative(grid)(r)
     np.testing.assert_allclose(direct, iterative, atol=1e-8 * np.abs(direct).max())
@@ -265,7 +265,7 @@ def test_open_parts_of_faces():
 def test_several_bodies_and_other_shapes():
     bodies = immersed.union(immersed.circle(2.5, 1.5, 0.5), immersed.box((5, 6), (2.9, 4.1)))
     solver = wake.solver(body=bodies)
-    state = run(solver, wake.started(solver, 1), [100.0], 20)
+    state = run(solver, cylinder.started(solver, [0.3]), [100.0], 20)
     assert np.isfinite(state).all()
     shut = ~solver.grid.fluid
     assert shut[8:12, 14:18].any()

@@ -29,7 +29,7 @@ class Settings:
       horizon: frames of the error metrics.
       long_horizon: frames of the time metrics and of the curves over time; at least ``horizon``.
       starts: start frames per test trajectory, spread evenly.
-      metrics: names of metrics.METRICS.
+      metrics: names of metrics.METRICS, with a region of the system as in "mse@near".
       test_sets: names of dataset splits.
       dtype: of states and parameters, "float32" or "float64"; the network's own.
       jit_compile: compile the rollout with XLA.
@@ -62,7 +62,8 @@ class Evaluation:
     results: tidy table with results.COLUMNS, one value a row.
     samples: arrays for the pictures, made to be saved by np.savez: "reference" and "prediction"
       [case, frame, *space, channel] over the long horizon, "test_set", "physics", "trajectory",
-      "start_frame" and "stability" (metrics.stability_label) [case].
+      "start_frame" and "stability" (metrics.stability_label) [case]; of a system with a body
+      "reference_forces" and "prediction_forces", coefficients [case, frame, 2].
     """
 
     results: pd.DataFrame
@@ -80,7 +81,7 @@ def check_fit(system: System, dataset, settings: Settings) -> None:
             f"metrics=physics_residual is not defined for dataset_config={dataset.config}; "
             f"allowed with: {', '.join(system.on_reference_grid) or 'none'}"
         )
-    metrics.check_defined(settings.metrics, system.flow)
+    metrics.check_defined(settings.metrics, system.flow, system.regions, system.forces is not None)
     for name in settings.test_sets:
         check_choice("test_sets", name, dataset.splits)
         start_frames(dataset.splits[name].states.shape[1], settings)
@@ -104,7 +105,7 @@ class Evaluator:
         self.traces = 0
         self.cases, states, params = all_cases(dataset, settings)
         self._initial = tf.constant(states[:, 0], settings.dtype)
-        self._references = states[:, 1:]
+        self._references, self._reference_forces = states[:, 1:], None
         self._params = {name: tf.constant(p, settings.dtype) for name, p in params.items()}
         jit = settings.jit_compile and compilable(stepper)
         if "physics_residual" in settings.metrics:
@@ -126,15 +127,27 @@ class Evaluator:
         u, r = predictions[..., measured], references[..., measured]
         stepped = None if stepped is None else stepped.numpy()[..., measured]
         labels = {"system": self.system.name, "num_weights": _num_weights(self.stepper), **labels}
+        forces = self._forces(predictions)
+        more = stepped, grid, forces, self.system.regions
         parts = [
-            self._rows(name, *metrics.compute(name, u, r, self.settings.horizon, stepped, grid))
+            self._rows(name, *metrics.compute(name, u, r, self.settings.horizon, *more))
             for name in self.settings.metrics
         ]
         results = pd.concat(parts, ignore_index=True).assign(**labels)
         missing = [name for name in COLUMNS if name not in results]
         if missing:
             raise ValueError(f"labels lack {missing}")
-        return Evaluation(results[list(COLUMNS)], self._samples(predictions, references))
+        return Evaluation(results[list(COLUMNS)], self._samples(predictions, references, forces))
+
+    def _forces(self, predictions) -> metrics.Forces | None:
+        """Of the body, if there is one; those of the reference are computed once."""
+        if self.system.forces is None:
+            return None
+        params = {name: value.numpy() for name, value in self._params.items()}
+        if self._reference_forces is None:
+            self._reference_forces = self.system.forces(self._references, params)
+        rollout_forces = self.system.forces(predictions, params)
+        return metrics.Forces(rollout_forces, self._reference_forces, self.system.frame_time)
 
     def _rollout(self, initial, params):
         self.traces += 1  # runs while tracing only
@@ -166,15 +179,22 @@ class Evaluator:
             status=status[:, kept].ravel(),
         )
 
-    def _samples(self, u, r):
+    def _samples(self, u, r, forces):
         start = self.cases["start_frame"]
         first = self.cases[start == start.groupby(self.cases["test_set"]).transform("min")]
         chosen = first.groupby(["test_set", "physics"], sort=False).head(SAMPLE_TRAJECTORIES)
         i, measured = chosen.index.to_numpy(), self.system.measured
+        drawn = {}
+        if forces is not None:
+            drawn = {
+                "reference_forces": forces.reference[i],
+                "prediction_forces": forces.rollout[i],
+            }
         texts = ("test_set", "physics", "trajectory")
         return {
             "reference": r[i],
             "prediction": u[i],
+            **drawn,
             **{name: chosen[name].to_numpy().astype(str) for name in texts},
             "start_frame": chosen["start_frame"].to_numpy(),
             "stability": metrics.stability_label(u[i][..., measured], r[i][..., measured]),

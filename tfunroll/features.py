@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from tfunroll.core import InputError, Params, State
 
+ARRAYS = ("static", "active")
+
 
 @dataclass(frozen=True)
 class Features:
@@ -22,6 +24,8 @@ class Features:
       out_channels: leading state channels the network changes.
       mean, std: of the training split per state channel; 0 and 1 where states enter raw (KS).
       static: channels that never change, [*space, channel], or None.
+      active: where a state channel lives, [*space, channel] bool, or None: everywhere. Increments
+        are zero elsewhere.
     """
 
     param_scales: Mapping[str, float]
@@ -30,6 +34,7 @@ class Features:
     mean: tuple[float, ...] = field(default=())
     std: tuple[float, ...] = field(default=())
     static: np.ndarray | None = None
+    active: np.ndarray | None = None
 
     def __post_init__(self):
         for values in (self.mean, self.std):
@@ -67,6 +72,8 @@ class Features:
         output = tf.cast(output, dtype)
         if self.std:
             output *= tf.constant(self.std[: self.out_channels], dtype)
+        if self.active is not None:
+            output *= tf.constant(self.active[..., : self.out_channels].astype(float), dtype)
         missing = self.state_channels - self.out_channels
         if missing:
             output = tf.pad(output, [[0, 0]] * (output.shape.rank - 1) + [[0, missing]])
@@ -80,12 +87,14 @@ class Features:
     def to_json(self) -> dict:
         """Plain values for a run's config file; from_json inverts it."""
         values = asdict(self)
-        values["static"] = None if self.static is None else self.static.tolist()
+        for name in ARRAYS:
+            values[name] = None if values[name] is None else values[name].tolist()
         return values
 
     @staticmethod
     def from_json(values: dict) -> "Features":
         values = dict(values, mean=tuple(values["mean"]), std=tuple(values["std"]))
-        if values["static"] is not None:
-            values["static"] = np.asarray(values["static"])
+        for name in ARRAYS:
+            if values.get(name) is not None:
+                values[name] = np.asarray(values[name])
         return Features(**values)

@@ -9,13 +9,12 @@ from scipy import stats
 from tabulate import tabulate
 
 from tfunroll.files import replacing
-from tfunroll.metrics import METRICS
+from tfunroll.metrics import is_error
 
 MODEL = ("system", "dataset", "mode", "correction", "net", "num_weights", "modality", "steps")
 CASE = ("test_set", "trajectory", "start_frame", "physics")
 COLUMNS = ("run_id", *MODEL, "seed", *CASE, "metric", "frame", "value", "status", "chaotic")
 TEXTS = ("run_id", "dataset", "mode", "correction", "net", "trajectory", "physics")
-ERRORS = tuple(name for name, metric in METRICS.items() if metric.error)  # ratios: log
 TIMES = ("vorticity_correlation_time", "correlation_time")  # of the table, the first a model has
 ORDER = ("ONE", "NOG", "WIG")
 SETS = {"test_interpolation": "interp.", "test_extrapolation": "extrap."}
@@ -117,7 +116,7 @@ def _comparison(rows, summary) -> pd.DataFrame:
     partner = position.fillna(0).astype(int).to_numpy()
     diverged = frame["diverged"].to_numpy() > 0
     by_median = diverged | diverged[partner]
-    log = frame["metric"].isin(ERRORS).to_numpy()[:, None]
+    log = frame["metric"].map(is_error).to_numpy(bool)[:, None]  # errors are compared by ratios
     ratio, p_value = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
     for name, (centre, seeds) in tables.items():
         chosen = has_one & (by_median == (name == "median"))

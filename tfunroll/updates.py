@@ -207,10 +207,12 @@ class Updates:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
             channels = self.features.out_channels  # those that the network can answer for
-            level_loss = losses.supervised(channels)
+            level_loss = losses.supervised(channels, self.system.active)
             if self.config.loss == "physics":
                 reference = self.system.reference()
-                level_loss = losses.physics_residual(reference, params, channels)
+                level_loss = losses.physics_residual(
+                    reference, params, channels, self.system.active
+                )
             step = self.stepper.bind(params)
             if not probed:  # a loop differentiates all that it holds: nothing by the state, then
                 step, level_loss = _cut(step), _cut(level_loss)

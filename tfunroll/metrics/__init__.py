@@ -1,18 +1,23 @@
-"""How far a rollout is from its reference: functions in ``errors`` and ``flows``, names here."""
+"""How far a rollout is from its reference: functions in ``errors``, ``flows`` and ``forces``.
 
-from collections.abc import Callable
+Names are here. "mse@near" is the metric "mse" in the region "near" of a system.
+"""
+
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from tfunroll.core import InputError, check_choice
-from tfunroll.metrics import errors, flows
+from tfunroll.metrics import errors, flows, forces
 from tfunroll.metrics.errors import DIVERGED_ERROR, stability_label
 from tfunroll.metrics.flows import StaggeredGrid
+from tfunroll.metrics.forces import Forces
 
 __all__ = [
     "DIVERGED_ERROR",
     "METRICS",
+    "Forces",
     "Metric",
     "StaggeredGrid",
     "check_defined",
@@ -20,6 +25,8 @@ __all__ = [
     "compute",
     "errors",
     "flows",
+    "forces",
+    "is_error",
     "stability_label",
 ]
 
@@ -29,11 +36,11 @@ class Metric:
     """What a metric is.
 
     Attributes:
-      kind: "rollout" (one value over the short horizon), "time" (one value, in frames, over the
-        long horizon) or "frame" (a value per frame).
+      kind: "rollout" (one value over the short horizon), "long" (one over the long horizon), "time"
+        (one, in frames, over the long horizon) or "frame" (a value per frame).
       description: for tables and axes.
       function: (rollout, reference) -> values, of kind "time" with the censored flags.
-      needs: what else it takes: "stepped", "grid".
+      needs: what else it takes: "stepped", "grid", "forces".
       error: zero is perfect; models are compared by ratios, so on a logarithmic scale.
     """
 
@@ -79,22 +86,52 @@ METRICS = {
     "spectrum_error": Metric(
         "rollout", "log₁₀ error of the spectrum", flows.spectrum_error, ("grid",)
     ),
+    "strouhal": Metric("long", "Strouhal number", forces.strouhal, ("forces",), error=False),
+    "strouhal_error": Metric(
+        "long", "error of the Strouhal number", forces.strouhal_error, ("forces",)
+    ),
+    "mean_drag": Metric("long", "mean drag", forces.mean_drag, ("forces",), error=False),
+    "drag_error": Metric("long", "error of the mean drag", forces.drag_error, ("forces",)),
+    "lift_rms": Metric("long", "rms lift", forces.lift_rms, ("forces",), error=False),
+    "lift_rms_error": Metric("long", "error of the rms lift", forces.lift_rms_error, ("forces",)),
+    "phase_error": Metric(
+        "frame", "phase error of the lift [periods]", forces.phase_error, ("forces",)
+    ),
 }
 
 
 def check_metrics(names) -> None:
-    """Raises InputError for a name that is not in METRICS."""
+    """Raises InputError for a name that is not in METRICS; regions are check_defined's matter."""
     for name in names:
-        check_choice("metrics", name, METRICS)
+        check_choice("metrics", name.partition("@")[0], METRICS)
 
 
-def check_defined(names, grid: StaggeredGrid | None) -> None:
-    """Raises InputError for a metric that this system does not have; ``grid``: of its flow."""
+def is_error(name: str) -> bool:
+    """Metric.error of a metric, with or without a region."""
+    base = name.partition("@")[0]
+    return base in METRICS and METRICS[base].error
+
+
+def check_defined(
+    names, grid: StaggeredGrid | None, regions: Collection[str] = (), has_forces: bool = False
+) -> None:
+    """Raises InputError for a metric that this system does not have.
+
+    Args: grid: of its flow. regions: names. has_forces: whether it has a body.
+    """
     for name in names:
-        if "grid" in METRICS[name].needs and grid is None:
+        base, _, region = name.partition("@")
+        needs = METRICS[base].needs
+        if region:
+            check_choice(f"metrics={name}: region", region, regions)
+            if needs:
+                raise InputError(f"metrics={name}: {base} needs all of space, not a region")
+        if "grid" in needs and grid is None:
             raise InputError(f"metrics={name} is defined for two-dimensional flows alone")
-        if name == "spectrum_error" and not all(grid.periodic):
+        if base == "spectrum_error" and not all(grid.periodic):
             raise InputError(f"metrics={name} is defined on periodic grids alone")
+        if "forces" in needs and not has_forces:
+            raise InputError(f"metrics={name} is defined for systems with a body alone")
 
 
 def compute(
@@ -104,23 +141,29 @@ def compute(
     horizon: int,
     stepped: np.ndarray | None = None,
     grid: StaggeredGrid | None = None,
+    forces: Forces | None = None,
+    regions: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A metric of METRICS by name, with the status of each value.
+    """A metric of a batch of rollouts.
 
     Args:
       u, r: rollout and reference over the long horizon, of the channels that count.
       horizon: frames that "rollout" metrics average over.
       stepped: for errors.physics_residual, see there.
-      grid: of a flow, for its metrics.
+      grid: of a flow, for its metrics. forces: for those of forces.
+      regions: name -> [*space] bool.
     Returns:
       values, [sample] or for kind "frame" [sample, frame], and their status: "ok", "censored" or
       "diverged" (value inf), same shape.
     """
     check_metrics([name])
-    metric = METRICS[name]
+    base, _, region = name.partition("@")
+    metric = METRICS[base]
+    if region:
+        u, r = (field[:, :, regions[region]] for field in (u, r))
     if metric.kind == "rollout":
         u, r = u[:, :horizon], r[:, :horizon]
-    more = {"stepped": stepped, "grid": grid}
+    more = {"stepped": stepped, "grid": grid, "forces": forces}
     values = metric.function(u, r, **{need: more[need] for need in metric.needs})
     values, censored = values if metric.kind == "time" else (values, np.bool_(False))
     return values, np.where(np.isinf(values), "diverged", np.where(censored, "censored", "ok"))

@@ -12,6 +12,7 @@ from tfunroll.systems.base import ParamRange, System
 MODULES = {
     "ks": "tfunroll.systems.ks",
     "kolmogorov": "tfunroll.systems.kolmogorov",
+    "wake": "tfunroll.systems.wake",
     "aerofoil": "tfunroll.systems.aerofoil",
 }
 

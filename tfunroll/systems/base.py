@@ -1,7 +1,7 @@
 """System: the frozen description of a physical system, with no training in it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -63,6 +63,12 @@ class System:
       prediction_scale: predictions are u + this · net; None: they are net, or u + net on demand.
       on_reference_grid: configs whose data live on the reference solver's own grid, where a
         physics residual is defined.
+      active: True where a channel lives, [*space, channel]: networks change a state there alone,
+        and the loss counts it there alone. None: everywhere.
+      regions: name -> part of space, [*space] bool, for metrics such as "mse@near body".
+      forces: (states [sample, frame, *space, channel], params each [sample]) -> coefficients of the
+        drag and the lift of a body, [sample, frame, 2], in NumPy; of the states alone, so that
+        references and rollouts are measured alike. None: no body.
     """
 
     name: str
@@ -90,6 +96,20 @@ class System:
     refined_limit: int | None = None
     prediction_scale: float | None = None
     on_reference_grid: tuple[str, ...] = ()
+    active: np.ndarray | None = None
+    regions: Mapping[str, np.ndarray] = field(default_factory=dict)
+    forces: Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray] | None = None
+
+    def __post_init__(self):
+        space, mask = self.domain.shape, self.domain.mask
+        masks = {f"regions[{name!r}]": (region, space) for name, region in self.regions.items()}
+        if self.active is not None:
+            masks["active"] = self.active, (*space, len(self.channels))
+        for name, (values, shape) in masks.items():
+            if np.shape(values) != shape or np.asarray(values).dtype != bool or not values.any():
+                raise InputError(f"{name} must be {shape} of bool, somewhere True")
+        if mask is not None and self.active is not None and self.active[~mask].any():
+            raise InputError("active is True in cells that domain.mask leaves to the body")
 
     @property
     def measured(self) -> slice:
@@ -105,6 +125,7 @@ class System:
             state_channels=len(self.channels),
             out_channels=self.correction_channels if correcting else self.prediction_channels,
             static=self.domain.static,
+            active=self.active,
         )
 
     def stepper(

@@ -1,0 +1,1 @@
+"""TFDS dataset of the flow around a cylinder; see README.md."""

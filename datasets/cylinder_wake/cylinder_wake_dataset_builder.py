@@ -1,0 +1,139 @@
+"""TFDS builder of the dataset cylinder_wake; its data card is README.md."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tfunroll.datasets.base import TrajectoryBuilder, TrajectoryConfig
+from tfunroll.datasets.cylinder_wake import simulated
+
+from tfunroll.systems import cylinder, wake
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Config(TrajectoryConfig):
+    """A variant of the dataset.
+
+    Attributes:
+      splits: split -> (trajectories per Reynolds number, frames kept).
+      spin_up: time units dropped from each trajectory.
+      refinement: cells of the reference solver per cell of the networks' grid, along each axis.
+      stored_refinement: of the stored states.
+    """
+
+    splits: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    spin_up: int = 80
+    refinement: int = wake.REFINEMENT
+    stored_refinement: int = 1
+
+    @property
+    def dt(self) -> float:
+        """Of the reference solver."""
+        return wake.FRAME_TIME / self.refinement
+
+
+_DEFAULT_SPLITS = {
+    "train": (1, 500),
+    "validation": (1, 200),
+    "test_interpolation": (1, 500),
+    "test_extrapolation": (1, 500),
+}
+
+
+class Builder(TrajectoryBuilder):
+    """Trajectories of the flow around a cylinder on 32 x 64 cells, a frame per 0.05 time units."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
+    SYSTEM = "wake"
+    DIAGNOSTICS = {  # noqa: RUF012
+        "forces": tfds.features.Tensor(shape=(None, 2), dtype=np.float32),
+        "spin_up_forces": tfds.features.Tensor(shape=(None, 2), dtype=np.float32),
+    }
+    BUILDER_CONFIGS = [  # noqa: RUF012
+        Config(
+            name="tiny",
+            description="A small set for tests: reference on 64 x 128 cells, hardly spun up.",
+            splits={
+                "train": (1, 120),
+                "validation": (1, 110),
+                "test_interpolation": (1, 420),
+                "test_extrapolation": (1, 420),
+            },
+            spin_up=10,
+            refinement=2,
+            parallel=False,
+        ),
+        Config(
+            name="default",
+            description="500 training frames per Reynolds number, spin-up of 60 time units.",
+            splits=_DEFAULT_SPLITS,
+            spin_up=60,
+        ),
+        Config(
+            name="study",
+            description="1500 training frames per Reynolds number, spin-up of 100 time units.",
+            splits={
+                "train": (3, 500),
+                "validation": (1, 500),
+                "test_interpolation": (3, 500),
+                "test_extrapolation": (3, 500),
+            },
+            spin_up=100,
+        ),
+        Config(
+            name="full",
+            description="The trajectories of `default` on the reference's own 128 x 256 cells.",
+            splits=_DEFAULT_SPLITS,
+            spin_up=60,
+            stored_refinement=wake.REFINEMENT,
+        ),
+    ]
+
+    @property
+    def grid(self):
+        return tuple(n * self.builder_config.stored_refinement for n in wake.POINTS)
+
+    def groups(self, manual_dir):
+        config = self.builder_config
+        wake.check_resolved(
+            [value for values in wake.SYSTEM.splits.values() for value in values], config.refinement
+        )
+        return [
+            simulated.SimulatedGroup(
+                split=split,
+                reynolds=reynolds,
+                trajectory=trajectory,
+                frames=frames,
+                spin_up=config.spin_up,
+                refinement=config.refinement,
+                dt=config.dt,
+                stored_refinement=config.stored_refinement,
+            )
+            for split, (trajectories, frames) in config.splits.items()
+            for reynolds in wake.SYSTEM.splits[split]
+            for trajectory in range(trajectories)
+        ]
+
+    def solver_metadata(self):
+        config = self.builder_config
+        stored = simulated.active(config.stored_refinement)
+        return {
+            "equation": "u_t + div(u u) = -grad p + lap u / reynolds, div u = 0; u = (1, 0) at "
+            "x = 0, slip walls at y = 0 and 5, convective outflow with p = 0 at x = 10",
+            "scheme": "piso",
+            "staggering": "u: right face, v: upper face, p: centre; mean over the whole face",
+            "geometry": {
+                "domain": [wake.LENGTH, wake.HEIGHT],
+                "body": "circle",
+                "centre": list(wake.CENTRE),
+                "radius": cylinder.RADIUS,
+            },
+            "mask": stored[..., 2].astype(int).tolist(),
+            "solver_grid": [n * config.refinement for n in wake.POINTS],
+            "dt": config.dt,
+            "substeps": round(wake.FRAME_TIME / config.dt),
+            "spin_up_time": config.spin_up,
+            "forces": "drag and lift coefficient, F / (rho U^2 D / 2), by the solver on its grid",
+        }
