@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping
 
 import numpy as np
+import tensorflow as tf
 
 from tfunroll.core import Domain, InputError
 from tfunroll.ops.gas import GAMMA
@@ -11,7 +12,7 @@ from tfunroll.ops.meshes import Mesh
 from tfunroll.ops.ogrid import naca, o_grid
 from tfunroll.solvers.compressible import Compressible
 from tfunroll.steppers import SequentialCorrection
-from tfunroll.systems.base import ParamRange, System
+from tfunroll.systems.base import ParamRange, Pictures, System
 
 CODE = "0012"
 INCIDENCE, REYNOLDS = 8.0, 1e4
@@ -20,6 +21,7 @@ REFINEMENT = 4  # cells of the reference per cell of the networks' grid, per axi
 CELLS, LAYERS = 128, 48  # of the reference, around the body and away from it
 FIRST, RADIUS = 4e-3, 15.0  # height of its first cell, distance of the far field, in chords
 SUBSTEPS = {1: 10, 2: 32, 4: 92}  # per frame, by cells per cell of the networks' grid
+CHANNELS = ("density", "u", "v", "p")
 KICK = 0.2  # of the free-stream velocity
 TRAIN, VALIDATION = (0.50, 0.55, 0.65, 0.70), (0.55, 0.65)
 
@@ -94,6 +96,57 @@ def free_stream(params: Mapping[str, np.ndarray], grid: Mesh | None = None) -> n
     return np.stack(fields, -1)
 
 
+def forces(states: np.ndarray, params: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(drag, lift) coefficients of states on the averaged grid: [sample, frame, 2].
+
+    From the pressure and the friction of its first cells, which are as high as four of the
+    reference's: the dataset holds the reference's own forces besides.
+    """
+    samples, frames = states.shape[:2]
+    flat = tf.constant(states.reshape(-1, *states.shape[2:]), tf.float32)
+    repeated = {n: tf.constant(np.repeat(v, frames), tf.float32) for n, v in params.items()}
+    return refined(1).forces(flat, repeated).numpy().reshape(samples, frames, 2)
+
+
+def pressure_coefficient(states: np.ndarray, params: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(p − p∞) / (½ ρ∞ U∞²) along the body: [sample, frame, i]."""
+    free = 1 / (GAMMA * np.square(np.asarray(params["mach"], np.float64)))
+    return 2 * (states[:, :, 0, :, 3] - free[:, None, None])
+
+
+def shock_position(states: np.ndarray, params: Mapping[str, np.ndarray]) -> np.ndarray:
+    """x where the flow along the upper side becomes subsonic again: [sample, frame]; 0 if it never
+    is supersonic.
+
+    By the isentropic Mach number M_s of the pressure p at the wall,
+
+        M_s² = 2/(γ − 1) [(p₀/p)^((γ−1)/γ) − 1],   p₀ = p∞ (1 + (γ − 1)/2 M∞²)^(γ/(γ−1))
+
+    the last fall through 1 from the leading edge to the trailing one, linear between cells.
+    """
+    mach = np.square(np.asarray(params["mach"], np.float64))[:, None, None]
+    upper = slice(AVERAGED.shape[1] // 2, None)  # from the leading edge on
+    x, p = AVERAGED.centres[0, upper, 0], states[:, :, 0, upper, 3].astype(np.float64)
+    power = (GAMMA - 1) / GAMMA
+    total = (1 + (GAMMA - 1) / 2 * mach) / (GAMMA * mach) ** power
+    with np.errstate(invalid="ignore"):
+        excess = 2 / (GAMMA - 1) * (total / p**power - 1) - 1  # M_s² − 1
+    falls = (excess[..., :-1] > 0) & (excess[..., 1:] <= 0)
+    last = falls.shape[-1] - 1 - falls[..., ::-1].argmax(-1)
+    before, after = (np.take_along_axis(excess, (last + k)[..., None], -1)[..., 0] for k in (0, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        place = x[last] + (x[last + 1] - x[last]) * before / (before - after)
+    place = np.where(falls.any(-1), place, 0.0)
+    return np.where(np.isfinite(p).all(-1) & (p > 0).all(-1), place, np.nan)
+
+
+def mach_number(states: np.ndarray) -> np.ndarray:
+    """√(u² + v²) / √(γ p/ρ): [..., j, i]."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        speed = np.square(states[..., 1]) + np.square(states[..., 2])
+        return np.sqrt(speed * states[..., 0] / (GAMMA * states[..., 3]))
+
+
 def _coarse(coarse: str, solver_fraction: float) -> Compressible:
     if solver_fraction != 1:
         raise InputError(f"solver_fraction={solver_fraction} is for system=ks; allowed here: 1")
@@ -108,6 +161,8 @@ def _static(grid: Mesh) -> np.ndarray:
 
 MACH = ParamRange(0.4, 0.9, 1.0)
 AVERAGED = mesh().coarsen(REFINEMENT)
+X, Y = np.moveaxis(AVERAGED.centres, -1, 0)
+NEAR = 0.3  # chords from the body
 
 SYSTEM = System(
     name="aerofoil",
@@ -119,7 +174,7 @@ SYSTEM = System(
         static=_static(AVERAGED),
         centres=AVERAGED.centres,
     ),
-    channels=("density", "u", "v", "p"),
+    channels=CHANNELS,
     params={
         "mach": MACH,
         "reynolds": ParamRange(1e3, 2e4, 1e-4),
@@ -148,7 +203,37 @@ SYSTEM = System(
     correction_channels=4,
     prediction_channels=4,
     prediction_scale=FRAME_TIME,
-    metrics=("relative_error", "rollout_mse", "mse", "nrmse", "correlation_time"),
+    metrics=(
+        "relative_error",
+        "rollout_mse",
+        "mse",
+        "nrmse",
+        *(f"nrmse@{channel}" for channel in CHANNELS),
+        "rollout_mse@near body",
+        "rollout_mse@wake",
+        "correlation_time",
+        "strouhal",
+        "strouhal_error",
+        "mean_drag",
+        "drag_error",
+        "lift_rms",
+        "lift_rms_error",
+        "observed@shock position",
+        "observed_error@shock position",
+    ),
     horizon=60,
     long_horizon=200,
+    regions={
+        "near body": np.hypot(X - np.clip(X, 0, 1), Y) < NEAR,
+        "wake": (X > 1) & (X < 4) & (np.abs(Y) < 0.7),
+    },
+    forces=forces,
+    observables={"shock position": shock_position},
+    pictures=Pictures(
+        nodes=AVERAGED.nodes,
+        window=((-0.5, 2.5), (-0.9, 0.9)),
+        fields={"Mach number": mach_number, "density ρ/ρ∞": lambda states: states[..., 0]},
+        surface=("pressure coefficient", pressure_coefficient),
+        places=AVERAGED.centres[0, :, 0],
+    ),
 )
