@@ -67,9 +67,9 @@ class Builder(TrajectoryBuilder):
         ),
         Config(
             name="default",
-            description="500 training frames per Reynolds number, spin-up of 60 time units.",
+            description="500 training frames per Reynolds number, spin-up of 40 time units.",
             splits=_DEFAULT_SPLITS,
-            spin_up=60,
+            spin_up=40,
         ),
         Config(
             name="study",
@@ -86,7 +86,7 @@ class Builder(TrajectoryBuilder):
             name="full",
             description="The trajectories of `default` on the reference's own 128 x 256 cells.",
             splits=_DEFAULT_SPLITS,
-            spin_up=60,
+            spin_up=40,
             stored_refinement=wake.REFINEMENT,
         ),
     ]

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from tfunroll.plots import flows
 from tfunroll.plots.curves import curves
+from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import rollouts, spectra
 from tfunroll.plots.style import TITLES, Samples
 from tfunroll.results import model_order
@@ -26,7 +27,8 @@ def plot_run(
     """Writes the pictures of a run; returns their paths.
 
     All systems: curves. One dimension: rollouts over space and time, spectra. Flows: vorticity of
-    a case per test set, spectra, evolution, and rollout.gif. PNG and PDF but for the animation.
+    a case per test set, evolution, rollout.gif, and spectra of periodic ones. Bodies: forces.
+    PNG and PDF but for the animation.
 
     Args:
       out_dir: an existing folder.
@@ -43,15 +45,19 @@ def plot_run(
         for name in sets:
             figures[f"vorticity_{TITLES.get(name, name)}"] = flows.vorticity(drawn, system, name)
         figures |= {
-            "spectra": flows.spectra(drawn, system),
             "evolution": flows.evolution(drawn, system),
         }
+        if all(system.flow.periodic):
+            figures["spectra"] = flows.spectra(drawn, system)
         paths.append(out / "rollout.gif")
         flows.animate(drawn, system, next(iter(sets)), paths[-1])
     elif drawn:
         figures["spectra"] = spectra(drawn)
         if len(system.domain.shape) == 1:
             figures["rollouts"] = rollouts(drawn, system)
+    with_forces = {name: s for name, s in drawn.items() if "reference_forces" in s}
+    if with_forces:
+        figures["forces"] = forces(with_forces, system)
     for name, figure in figures.items():
         FigureCanvasAgg(figure)
         for ax in figure.axes:

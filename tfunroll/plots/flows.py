@@ -31,13 +31,15 @@ LINE = {"color": "black", "linewidth": 2.2, "label": "reference"}
 def vorticity(drawn: Drawn, system: System, test_set: str) -> Figure:
     """Vorticity of one test case: rows are reference and models, columns frames."""
     rows = _vorticities(drawn, system.flow, _first_case(drawn, test_set))
-    frames = np.unique(np.linspace(0, len(rows["reference"]) - 1, PANELS).round().astype(int))
+    wide = _aspect(system)
+    count = max(round(PANELS / wide), 2)
+    frames = np.unique(np.linspace(0, len(rows["reference"]) - 1, count).round().astype(int))
     limit = _limit(rows["reference"])
-    figure = Figure((1.5 * len(frames) + 1.9, 1.5 * len(rows) + 0.9), layout="constrained")
+    figure = Figure((1.5 * wide * len(frames) + 1.9, 1.5 * len(rows) + 0.9), layout="constrained")
     axes = figure.subplots(len(rows), len(frames), squeeze=False)
     for row, (name, field) in zip(axes, rows.items(), strict=True):
         for ax, frame in zip(row, frames, strict=True):
-            image, _ = _panel(ax, field[frame], limit)
+            image, _ = _panel(ax, field[frame], limit, system)
         row[0].set_ylabel(short(name), fontsize=10)
     for ax, frame in zip(axes[0], frames, strict=True):
         ax.set_title(f"frame {frame + 1}\nt = {(frame + 1) * system.frame_time:.2f}", fontsize=9)
@@ -52,10 +54,18 @@ def animate(drawn: Drawn, system: System, test_set: str, path: pathlib.Path) -> 
     count = len(rows["reference"])
     frames = np.unique(np.linspace(0, count - 1, ANIMATED).round().astype(int))
     limit = _limit(rows["reference"])
-    figure = Figure((2.0 * len(rows) + 1.0, 2.7), layout="constrained")
+    wide = _aspect(system)
+    across = len(rows) if wide < 1.5 else 2
+    down = -(-len(rows) // across)
+    figure = Figure((2.0 * wide * across + 1.0, 2.0 * down + 0.7), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(rows), squeeze=False)[0]
-    panels = [_panel(ax, field[0], limit) for ax, field in zip(axes, rows.values(), strict=True)]
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for ax in axes[len(rows) :]:
+        ax.set_axis_off()
+    axes = axes[: len(rows)]
+    panels = [
+        _panel(ax, field[0], limit, system) for ax, field in zip(axes, rows.values(), strict=True)
+    ]
     for ax, name in zip(axes, rows, strict=True):
         ax.set_title(short(name), fontsize=10)
     figure.colorbar(panels[0][0], ax=list(axes), label=VORTICITY, extend="both", pad=0.02)
@@ -192,9 +202,21 @@ def _limit(field: np.ndarray) -> float:
     return float(np.percentile(np.abs(field), CLIP)) or 1.0
 
 
-def _panel(ax, field, limit):
-    """A field [y, x] as an image, y upwards, and the label of one that blew up."""
+def _aspect(system):
+    return system.domain.shape[1] / system.domain.shape[0]
+
+
+def _panel(ax, field, limit, system):
+    """A field [y, x] as an image, y upwards, with the body on it, and the label of one that blew
+    up. Vorticity lives in corners: the centre of cell (j, i) is half a pixel before corner (j, i).
+    """
     image = ax.imshow(field, cmap=MAP, vmin=-limit, vmax=limit, origin="lower")
+    mask = system.domain.mask
+    if mask is not None and not mask.all():
+        y, x = (np.arange(n) - 0.5 for n in mask.shape)
+        ax.contourf(x, y, ~mask, levels=[0.5, 1.5], colors=["0.25"])
+        rows, columns = field.shape
+        ax.set(xlim=(-0.5, columns - 0.5), ylim=(-0.5, rows - 0.5))
     ax.set(xticks=[], yticks=[])
     place = {"transform": ax.transAxes, "ha": "center", "va": "center", "fontsize": 8}
     return image, ax.text(0.5, 0.5, "diverged", visible=np.isnan(field).all(), **place)
