@@ -112,8 +112,7 @@ class Builder(TrajectoryBuilder):
             for mach in ([config.mach[split]] if config.batched else zip(config.mach[split]))
         ]
 
-    def cost(self) -> str:
-        """What the simulation of this config takes, as one line."""
+    def cost_estimate(self):
         grid = self.builder_config.grid
         frames = sum(
             len(g.mach) * (g.spin_up * simulated.UNIT + g.frames) for g in self.groups(None)

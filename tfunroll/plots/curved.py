@@ -24,7 +24,7 @@ LINE = {"color": "black", "linewidth": 2.2, "label": "reference"}
 
 
 def field(drawn: Drawn, system: System, label: str, test_set: str) -> Figure:
-    """A field of Pictures.fields in one test case: rows are reference and models, columns frames."""
+    """A field of Pictures.fields in a test case: rows are reference and models, columns frames."""
     rows = _rows(drawn, system, label, test_set)
     frames = np.linspace(0, len(rows["reference"]) - 1, PANELS).round().astype(int)
     limits = _limits(rows["reference"], system)
@@ -104,7 +104,7 @@ def surface(drawn: Drawn, system: System) -> Figure:
             for ax, chosen in zip(column, shown_of(values), strict=True):
                 ax.plot(x, np.where(np.isfinite(chosen), chosen, np.nan), **look)
         for number in range(2):
-            ranges[number] += [shown_of(lines["reference"])[number]]
+            ranges[number].append(shown_of(lines["reference"])[number])
         column[0].set_title(f"{TITLES.get(test_set, test_set)}, {physics}", fontsize=8)
         column[1].set_xlabel("x/c")
     for ax, values in zip(axes[:, 0], ranges, strict=True):  # downwards; what blew up leaves
