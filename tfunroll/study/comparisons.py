@@ -174,7 +174,7 @@ def alternatives(gathered) -> Finding | None:
         f" The solver of equal cost has an error of {solver.mean():.1g}." if len(solver) else ""
     )
     return Finding(
-        "Alternatives at equal updates and states",
+        "Cheaper remedies than gradients through time",
         "",
         f"error over ONE's: {'; '.join(texts)}.{beside}",
         OPEN,

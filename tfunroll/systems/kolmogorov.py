@@ -26,13 +26,15 @@ def solver(
     dt: float = FRAME_TIME,
     sweeps: int = COARSE_SWEEPS,
     refinement: int | None = None,
+    scheme: str = "piso",
 ) -> Incompressible:
-    """The PISO solver of Kolmogorov flow, f = (sin 6y, 0), on [0, 2π)².
+    """The solver of Kolmogorov flow, f = (sin 6y, 0), on [0, 2π)².
 
     Args:
       points: cells per axis. dt: sub-step, FRAME_TIME over a whole number.
       sweeps: Jacobi sweeps of the predictor.
       refinement: cells per cell of the networks' grid; by default so that this is POINTS.
+      scheme: of incompressible.SCHEMES.
     Raises:
       InputError: a grid that does not down-sample, a dt that does not divide the frame or is beyond
         the stable limit; it names the largest stable one.
@@ -57,7 +59,9 @@ def solver(
         )
     forcing = np.zeros((points, 1, 2))
     forcing[:, 0, 0] = np.sin(FORCED_WAVENUMBER * h * (np.arange(points) + 0.5))
-    return Incompressible((points, points), h, dt, substeps, sweeps, forcing, refinement)
+    return Incompressible(
+        (points, points), h, dt, substeps, sweeps, forcing, refinement, scheme=scheme
+    )
 
 
 def refined(substeps: int) -> Incompressible:
@@ -100,7 +104,7 @@ def initial_state(
 def _coarse(coarse: str, solver_fraction: float) -> Incompressible:
     if solver_fraction != 1:
         raise InputError(f"solver_fraction={solver_fraction} is for system=ks; allowed here: 1")
-    return solver()
+    return solver(sweeps=1 if coarse == "midpoint" else COARSE_SWEEPS, scheme=coarse)
 
 
 SYSTEM = System(
@@ -119,7 +123,7 @@ SYSTEM = System(
     frame_time=FRAME_TIME,
     reference=functools.partial(refined, REFINEMENT),
     coarse=_coarse,
-    coarse_kinds=("piso",),
+    coarse_kinds=("piso", "midpoint"),
     refined=refined,
     refined_limit=REFINEMENT,
     initial_state=initial_state,
