@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfunroll.datasets.generation import read_arrays
 from tfunroll.datasets.transonic_aerofoil import simulated
 
-from tfunroll import data, datasets, metrics, systems
+from tfunroll import data, datasets, metrics, nets, systems
 from tfunroll.core import InputError
 from tfunroll.metrics import Forces
 from tfunroll.ops.averaging import refine, volume_average
@@ -268,3 +268,18 @@ def test_configs():
     }
     seeds = [(g.split, g.mach, g.trajectory) for g in default.groups(None)]
     assert len(set(seeds)) == len(seeds)
+
+
+@pytest.mark.parametrize("net", ["resnet", "unet", "attention_unet", "fno", "graph", "transformer"])
+def test_every_network_takes_the_curved_grid(net):
+    features = SYSTEM.features("prediction")
+    made = nets.build(net, SYSTEM.domain, features.in_channels, features.out_channels, size="32k")
+    stepper = SYSTEM.stepper(made, features, "prediction", "", "")
+    state = tf.constant(aerofoil.initial_state(FLOW, 0), tf.float32)
+    params = {name: tf.cast(value, tf.float32) for name, value in tensors().items()}
+    with tf.GradientTape() as tape:
+        after = stepper.bind(params)(state)
+        loss = tf.reduce_mean(tf.square(after))
+    assert after.shape == state.shape
+    for gradient in tape.gradient(loss, made.trainable_variables):
+        assert np.isfinite(gradient).all()
