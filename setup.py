@@ -19,6 +19,7 @@ PACKAGES = {
     "tfunroll.datasets.kuramoto_sivashinsky": "datasets/kuramoto_sivashinsky",
     "tfunroll.datasets.kolmogorov_flow": "datasets/kolmogorov_flow",
     "tfunroll.datasets.cylinder_wake": "datasets/cylinder_wake",
+    "tfunroll.datasets.transonic_aerofoil": "datasets/transonic_aerofoil",
 }
 
 setup(

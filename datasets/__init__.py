@@ -11,7 +11,7 @@ from tfunroll.datasets.publishing import publish
 from tfunroll import systems
 from tfunroll.core import InputError, check_choice
 
-NAMES = ("kuramoto_sivashinsky", "kolmogorov_flow", "cylinder_wake")
+NAMES = ("kuramoto_sivashinsky", "kolmogorov_flow", "cylinder_wake", "transonic_aerofoil")
 
 __all__ = [
     "NAMES",

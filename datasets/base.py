@@ -84,6 +84,10 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
     def solver_metadata(self) -> dict[str, object]:
         """How the data were made, such as {"dt": 0.5}: JSON values."""
 
+    def cost_estimate(self) -> str | None:
+        """What building this config takes, as one line that is printed before; None: little."""
+        return None
+
     # ------------------------------------------------------------------ building
 
     @classmethod
@@ -111,6 +115,8 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
                 "scripts/publish_data.py made: scripts/generate_data.py --data_url=URL"
             )
         check_writable(pathlib.Path(builder.data_dir_root))
+        if not builder.builder_config.hosted and (cost := builder.cost_estimate()):
+            print(f"{cls.name}/{config}: {cost}", flush=True)
         builder.workers = workers
         download = tfds.download.DownloadConfig(try_download_gcs=False, beam_options=builder.beam)
         with one_at_a_time(builder.cache_dir):

@@ -10,7 +10,7 @@ from absl import flags
 from tfunroll import cli
 from tfunroll.core import InputError
 
-cli.define("dataset", "system", "ks", "ks, kolmogorov, wake, or your own: path/to/module.py:SYSTEM")
+cli.define("dataset", "system", "ks", "ks, kolmogorov, wake, aerofoil or path/to/module.py:SYSTEM")
 cli.define("dataset", "dataset_config", "tiny", "config, such as tiny or study")
 cli.define("dataset", "data_url", "", "hosted: archive of publish_data.py, URL[#sha256=HEX]")
 cli.define("dataset", "data_dir", "", "folder to build in; TFDS's default folder if empty")

@@ -7,7 +7,7 @@ from absl import flags
 
 from tfunroll import cli
 
-cli.define("dataset", "system", "ks", "ks, kolmogorov, or path/to/module.py:SYSTEM")
+cli.define("dataset", "system", "ks", "a name such as ks, or path/to/module.py:SYSTEM")
 cli.define("dataset", "dataset_config", "tiny", "config, such as tiny or study")
 cli.define("dataset", "data_dir", "", "folder it was built in; TFDS's default folder if empty")
 cli.define("publication", "out", "published", "folder to write into")

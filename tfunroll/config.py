@@ -48,9 +48,10 @@ class Stage:
 class RunConfig:
     """Settings of one run: a system, a network, modalities × seeds, and their evaluation."""
 
-    system: str = _flag("ks", "task", "ks, kolmogorov, wake, or your own: path/to/module.py:SYSTEM")
+    system: str = _flag("ks", "task", "ks, kolmogorov, wake, aerofoil or path/to/module.py:SYSTEM")
     dataset_config: str = _flag("tiny", "task", "dataset config, such as tiny or study")
     data: str = _flag("", "task", "own data: path of its description file (see README)")
+    keep_steady: bool = _flag(False, "task", "train on flows that are labelled as steady, too")
     data_dir: str = _flag("", "task", "where datasets live; TFDS's default folder if empty")
     mode: str = _flag("correction", "task", "correction (network beside a solver) or prediction")
     correction: str = _flag(

@@ -84,6 +84,7 @@ def load(
     own: str | pathlib.Path | None = None,
     build: bool = True,
     workers: int | None = None,
+    keep_steady: bool = False,
 ) -> Dataset:
     """Reads all splits into memory.
 
@@ -94,8 +95,10 @@ def load(
       own: description file of own data, read in place of a TFDS dataset; see ``own_data``.
       build: make the dataset first if it is not there yet.
       workers: processes that make it; None or 0: one per core.
+      keep_steady: train on trajectories that the dataset labels as steady, too.
     Raises:
-      InputError: unknown config; missing, truncated or broken data; own data that do not fit.
+      InputError: unknown config; missing, truncated or broken data; own data that do not fit; only
+        steady trajectories to train on.
     """
     if own:
         return _load_own(system, pathlib.Path(own).expanduser())
@@ -117,6 +120,8 @@ def load(
     splits = {split: _read_split(builder, split) for split in system.splits}
     for split, trajectories in splits.items():
         trajectories.check(system, f"{path}, split {split}")
+        if not split.startswith("test") and not keep_steady:
+            splits[split] = _without_steady(trajectories, f"{path}, split {split}")
     return Dataset(system.dataset, builder.content, splits, system.frame_time, path)
 
 
@@ -132,6 +137,21 @@ def _read_split(builder: datasets.TrajectoryBuilder, split: str) -> Trajectories
         ids=tuple(e["trajectory_id"].decode() for e in examples),
         start_times=np.array([e["start_time"] for e in examples], np.float32),
         diagnostics=gather("diagnostics"),
+    )
+
+
+def _without_steady(whole: Trajectories, where: str) -> Trajectories:
+    """The trajectories without those whose diagnostics say "steady"."""
+    steady = whole.diagnostics.get("steady", np.zeros(len(whole.states), bool))
+    if steady.all():
+        raise InputError(f"{where}: all trajectories are steady; train on them by keep_steady")
+    chosen = np.flatnonzero(~steady)
+    return Trajectories(
+        states=whole.states[chosen],
+        params={name: values[chosen] for name, values in whole.params.items()},
+        ids=tuple(whole.ids[i] for i in chosen),
+        start_times=whole.start_times[chosen],
+        diagnostics={name: values[chosen] for name, values in whole.diagnostics.items()},
     )
 
 

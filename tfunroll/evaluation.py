@@ -81,7 +81,9 @@ def check_fit(system: System, dataset, settings: Settings) -> None:
             f"metrics=physics_residual is not defined for dataset_config={dataset.config}; "
             f"allowed with: {', '.join(system.on_reference_grid) or 'none'}"
         )
-    metrics.check_defined(settings.metrics, system.flow, system.regions, system.forces is not None)
+    has_forces = system.forces is not None
+    parts = system.parts
+    metrics.check_defined(settings.metrics, system.flow, parts, has_forces, system.observables)
     for name in settings.test_sets:
         check_choice("test_sets", name, dataset.splits)
         start_frames(dataset.splits[name].states.shape[1], settings)
@@ -128,7 +130,7 @@ class Evaluator:
         stepped = None if stepped is None else stepped.numpy()[..., measured]
         labels = {"system": self.system.name, "num_weights": _num_weights(self.stepper), **labels}
         forces = self._forces(predictions)
-        more = stepped, grid, forces, self.system.regions
+        more = stepped, grid, forces, self.system.parts, self._observed(predictions)
         parts = [
             self._rows(name, *metrics.compute(name, u, r, self.settings.horizon, *more))
             for name in self.settings.metrics
@@ -148,6 +150,14 @@ class Evaluator:
             self._reference_forces = self.system.forces(self._references, params)
         rollout_forces = self.system.forces(predictions, params)
         return metrics.Forces(rollout_forces, self._reference_forces, self.system.frame_time)
+
+    def _observed(self, predictions) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        params = {name: value.numpy() for name, value in self._params.items()}
+        return {
+            name: tuple(measure(states, params) for states in (predictions, self._references))
+            for name, measure in self.system.observables.items()
+            if any(metric.endswith(f"@{name}") for metric in self.settings.metrics)
+        }
 
     def _rollout(self, initial, params):
         self.traces += 1  # runs while tracing only

@@ -29,13 +29,14 @@ def load_data(config: RunConfig) -> data.Dataset:
     """The dataset a configuration names; built first if it does not exist."""
     if config.data:
         return data.load(systems.get(config.system), own=config.data)
-    return _built(config.system, config.dataset_config, config.data_dir)
+    return _built(config.system, config.dataset_config, config.data_dir, config.keep_steady)
 
 
 @functools.lru_cache(maxsize=1)
-def _built(system: str, dataset_config: str, data_dir: str) -> data.Dataset:
+def _built(system: str, dataset_config: str, data_dir: str, keep_steady: bool) -> data.Dataset:
     """Kept, as many runs of a study share one."""
-    return data.load(systems.get(system), dataset_config, data_dir=data_dir or None)
+    folder = data_dir or None
+    return data.load(systems.get(system), dataset_config, folder, keep_steady=keep_steady)
 
 
 def settings_of(config: RunConfig, dataset: data.Dataset) -> Settings:

@@ -1,6 +1,7 @@
 """How far a rollout is from its reference: functions in ``errors``, ``flows`` and ``forces``.
 
-Names are here. "mse@near" is the metric "mse" in the region "near" of a system.
+Names are here. "mse@near" is the metric "mse" in the region "near" of a system, "mse@p" that of
+its channel p alone.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfunroll.core import InputError, check_choice
-from tfunroll.metrics import errors, flows, forces
+from tfunroll.metrics import errors, flows, forces, observables
 from tfunroll.metrics.errors import DIVERGED_ERROR, stability_label
 from tfunroll.metrics.flows import StaggeredGrid
 from tfunroll.metrics.forces import Forces
@@ -27,6 +28,7 @@ __all__ = [
     "flows",
     "forces",
     "is_error",
+    "observables",
     "stability_label",
 ]
 
@@ -40,7 +42,7 @@ class Metric:
         (one, in frames, over the long horizon) or "frame" (a value per frame).
       description: for tables and axes.
       function: (rollout, reference) -> values, of kind "time" with the censored flags.
-      needs: what else it takes: "stepped", "grid", "forces".
+      needs: what else it takes: "stepped", "grid", "forces", "observed".
       error: zero is perfect; models are compared by ratios, so on a logarithmic scale.
     """
 
@@ -94,6 +96,12 @@ METRICS = {
     "drag_error": Metric("long", "error of the mean drag", forces.drag_error, ("forces",)),
     "lift_rms": Metric("long", "rms lift", forces.lift_rms, ("forces",), error=False),
     "lift_rms_error": Metric("long", "error of the rms lift", forces.lift_rms_error, ("forces",)),
+    "observed": Metric(
+        "frame", "value of an observable", observables.observed, ("observed",), error=False
+    ),
+    "observed_error": Metric(
+        "frame", "error of an observable", observables.observed_error, ("observed",)
+    ),
     "phase_error": Metric(
         "frame", "phase error of the lift [periods]", forces.phase_error, ("forces",)
     ),
@@ -113,17 +121,24 @@ def is_error(name: str) -> bool:
 
 
 def check_defined(
-    names, grid: StaggeredGrid | None, regions: Collection[str] = (), has_forces: bool = False
+    names,
+    grid: StaggeredGrid | None,
+    parts: Collection[str] = (),
+    has_forces: bool = False,
+    observables: Collection[str] = (),
 ) -> None:
     """Raises InputError for a metric that this system does not have.
 
-    Args: grid: of its flow. regions: names. has_forces: whether it has a body.
+    Args: grid: of its flow. parts: names of regions and channels. has_forces: whether it has a
+      body. observables: names.
     """
     for name in names:
-        base, _, region = name.partition("@")
+        base, _, part = name.partition("@")
         needs = METRICS[base].needs
-        if region:
-            check_choice(f"metrics={name}: region", region, regions)
+        if "observed" in needs:
+            check_choice(f"metrics={name}: observable", part, observables)
+        elif part:
+            check_choice(f"metrics={name}: region", part, parts)
             if needs:
                 raise InputError(f"metrics={name}: {base} needs all of space, not a region")
         if "grid" in needs and grid is None:
@@ -142,7 +157,8 @@ def compute(
     stepped: np.ndarray | None = None,
     grid: StaggeredGrid | None = None,
     forces: Forces | None = None,
-    regions: Mapping[str, np.ndarray] | None = None,
+    parts: Mapping[str, tuple] | None = None,
+    observed: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A metric of a batch of rollouts.
 
@@ -151,19 +167,22 @@ def compute(
       horizon: frames that "rollout" metrics average over.
       stepped: for errors.physics_residual, see there.
       grid: of a flow, for its metrics. forces: for those of forces.
-      regions: name -> [*space] bool.
+      parts: name of a region or channel -> index of [sample, frame, *space, channel].
+      observed: name of an observable -> its values in rollout and reference, [sample, frame].
     Returns:
       values, [sample] or for kind "frame" [sample, frame], and their status: "ok", "censored" or
       "diverged" (value inf), same shape.
     """
     check_metrics([name])
-    base, _, region = name.partition("@")
+    base, _, part = name.partition("@")
     metric = METRICS[base]
-    if region:
-        u, r = (field[:, :, regions[region]] for field in (u, r))
+    if "observed" in metric.needs:
+        observed = observed[part]
+    elif part:
+        u, r = (field[parts[part]] for field in (u, r))
     if metric.kind == "rollout":
         u, r = u[:, :horizon], r[:, :horizon]
-    more = {"stepped": stepped, "grid": grid, "forces": forces}
+    more = {"stepped": stepped, "grid": grid, "forces": forces, "observed": observed}
     values = metric.function(u, r, **{need: more[need] for need in metric.needs})
     values, censored = values if metric.kind == "time" else (values, np.bool_(False))
     return values, np.where(np.isinf(values), "diverged", np.where(censored, "censored", "ok"))

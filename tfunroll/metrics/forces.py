@@ -64,7 +64,9 @@ def mean_drag(u, r, forces: Forces) -> np.ndarray:
 
 def drag_error(u, r, forces: Forces) -> np.ndarray:
     """|C_d − C_d,r| of the mean drags: [sample]."""
-    return _checked(np.abs(mean_drag(u, r, forces) - forces.reference[..., 0].mean(1)), forces)
+    return _checked(
+        np.abs(mean_drag(u, r, forces) - _finite(forces.reference)[..., 0].mean(1)), forces
+    )
 
 
 def lift_rms(u, r, forces: Forces) -> np.ndarray:
@@ -74,7 +76,9 @@ def lift_rms(u, r, forces: Forces) -> np.ndarray:
 
 def lift_rms_error(u, r, forces: Forces) -> np.ndarray:
     """|C_l,rms − C_l,rms of the reference|: [sample]."""
-    return _checked(np.abs(lift_rms(u, r, forces) - forces.reference[..., 1].std(1)), forces)
+    return _checked(
+        np.abs(lift_rms(u, r, forces) - _finite(forces.reference)[..., 1].std(1)), forces
+    )
 
 
 def phase_error(u, r, forces: Forces) -> np.ndarray:
@@ -86,7 +90,7 @@ def phase_error(u, r, forces: Forces) -> np.ndarray:
     phases = [_phases(_finite(x[..., 1])) for x in (forces.rollout, forces.reference)]
     difference = phases[0] - phases[1]
     difference -= 2 * np.pi * np.round(difference[:, :1] / (2 * np.pi))
-    steady = forces.reference[..., 1].std(1) < STEADY
+    steady = _finite(forces.reference)[..., 1].std(1) < STEADY
     value = np.where(steady[:, None], 0.0, np.abs(difference) / (2 * np.pi))
     bad = ~np.isfinite(forces.rollout).all(-1)
     return np.where(np.logical_or.accumulate(bad, axis=1), np.inf, value)

@@ -1,12 +1,17 @@
 """A fixed number of iterations as one differentiable loop that stores states alone."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 
 def iterate(
-    function: Callable[..., tf.Tensor], times: int, state: tf.Tensor, operands: Sequence[tf.Tensor]
+    function: Callable[..., tf.Tensor],
+    times: int,
+    state: tf.Tensor,
+    operands: Sequence[tf.Tensor],
+    counted: bool = False,
 ) -> tf.Tensor:
     """state ← function(state, *operands), ``times`` times.
 
@@ -19,16 +24,21 @@ def iterate(
         nothing else that it closes over; other constants must be NumPy arrays.
       times: at least 1.
       operands: real tensors, the same in every iteration.
+      counted: the function takes the number of the iteration, from 0, before the state.
     """
+
+    def at(k):
+        return functools.partial(function, k) if counted else function
+
     if times == 1:
-        return function(state, *operands)
+        return at(0)(state, *operands)
 
     @tf.custom_gradient
     def loop(state, *operands):
         kept = tf.TensorArray(state.dtype, size=times, element_shape=state.shape)
         _, final, kept = tf.while_loop(
             lambda k, *_: k < times,
-            lambda k, now, kept: (k + 1, function(now, *operands), kept.write(k, now)),
+            lambda k, now, kept: (k + 1, at(k)(now, *operands), kept.write(k, now)),
             (tf.constant(0), state, kept),
             maximum_iterations=times,
         )
@@ -39,7 +49,7 @@ def iterate(
                 before = entering[k]
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
                     tape.watch([before, *operands])
-                    after = function(before, *operands)
+                    after = at(k)(before, *operands)
                 upstream, *terms = tape.gradient(after, [before, *operands], upstream, "zero")
                 return k - 1, upstream, *(s + t for s, t in zip(sums, terms, strict=True))
 

@@ -10,7 +10,7 @@ import pathlib
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from tfunroll.plots import flows
+from tfunroll.plots import curved, flows
 from tfunroll.plots.curves import curves
 from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import rollouts, spectra
@@ -27,8 +27,8 @@ def plot_run(
     """Writes the pictures of a run; returns their paths.
 
     All systems: curves. One dimension: rollouts over space and time, spectra. Flows: vorticity of
-    a case per test set, evolution, rollout.gif, and spectra of periodic ones. Bodies: forces.
-    PNG and PDF but for the animation.
+    a case per test set, evolution, rollout.gif, and spectra of periodic ones. Curved grids:
+    fields, values along the body, rollout.gif. Bodies: forces. PNG and PDF but for the animation.
 
     Args:
       out_dir: an existing folder.
@@ -51,6 +51,15 @@ def plot_run(
             figures["spectra"] = flows.spectra(drawn, system)
         paths.append(out / "rollout.gif")
         flows.animate(drawn, system, next(iter(sets)), paths[-1])
+    elif drawn and system.pictures:
+        sets = dict.fromkeys(next(iter(drawn.values()))["test_set"])
+        for name in sets:
+            for label in system.pictures.fields:
+                slug = f"{label.split()[0].lower()}_{TITLES.get(name, name)}"
+                figures[slug] = curved.field(drawn, system, label, name)
+        figures["surface"] = curved.surface(drawn, system)
+        paths.append(out / "rollout.gif")
+        curved.animate(drawn, system, next(iter(sets)), paths[-1])
     elif drawn:
         figures["spectra"] = spectra(drawn)
         if len(system.domain.shape) == 1:

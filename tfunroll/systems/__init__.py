@@ -13,6 +13,7 @@ MODULES = {
     "ks": "tfunroll.systems.ks",
     "kolmogorov": "tfunroll.systems.kolmogorov",
     "wake": "tfunroll.systems.wake",
+    "aerofoil": "tfunroll.systems.aerofoil",
 }
 
 __all__ = ["MODULES", "ParamRange", "System", "full_name", "get"]

@@ -33,6 +33,28 @@ class ParamRange:
             )
 
 
+Measure = Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How states on a curved, body-fitted grid are drawn.
+
+    Attributes:
+      nodes: corners of the cells, [j + 1, i + 1, (x, y)]; the body lies inside the first line.
+      window: (left, right), (lower, upper) of the part that is shown.
+      fields: label -> states [..., j, i, channel] to values [..., j, i].
+      surface: label and (states, params) -> values along the body, [sample, frame, i], over
+        ``places``, their x, [i]. Drawn with the y axis downwards, as pressure coefficients are.
+    """
+
+    nodes: np.ndarray
+    window: tuple[tuple[float, float], tuple[float, float]]
+    fields: Mapping[str, Callable[[np.ndarray], np.ndarray]]
+    surface: tuple[str, Measure]
+    places: np.ndarray
+
+
 @dataclass(frozen=True)
 class System:
     """A physical system.
@@ -69,6 +91,9 @@ class System:
       forces: (states [sample, frame, *space, channel], params each [sample]) -> coefficients of the
         drag and the lift of a body, [sample, frame, 2], in NumPy; of the states alone, so that
         references and rollouts are measured alike. None: no body.
+      observables: name -> the same of any number worth following, such as the place of a shock:
+        [sample, frame], for the metrics "observed@name" and "observed_error@name".
+      pictures: how states on a curved grid are drawn; None on Cartesian ones.
     """
 
     name: str
@@ -98,7 +123,9 @@ class System:
     on_reference_grid: tuple[str, ...] = ()
     active: np.ndarray | None = None
     regions: Mapping[str, np.ndarray] = field(default_factory=dict)
-    forces: Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray] | None = None
+    forces: Measure | None = None
+    observables: Mapping[str, Measure] = field(default_factory=dict)
+    pictures: Pictures | None = None
 
     def __post_init__(self):
         space, mask = self.domain.shape, self.domain.mask
@@ -115,6 +142,13 @@ class System:
     def measured(self) -> slice:
         """The channels that metrics compare."""
         return slice(None) if self.flow is None else slice(2)
+
+    @property
+    def parts(self) -> dict[str, tuple]:
+        """Regions and channels by name: indices of [sample, frame, *space, channel]."""
+        regions = {name: (slice(None), slice(None), mask) for name, mask in self.regions.items()}
+        measured = self.channels[self.measured]
+        return {**{c: (..., slice(k, k + 1)) for k, c in enumerate(measured)}, **regions}
 
     def features(self, mode: str) -> Features:
         """What the network sees in ``mode``."""

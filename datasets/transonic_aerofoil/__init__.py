@@ -1,0 +1,1 @@
+"""TFDS dataset of flow around an aerofoil; see README.md."""

@@ -1,0 +1,157 @@
+"""Flows around the aerofoil made by the reference solver, in parts that survive a kill."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+from tfunroll.datasets.base import energy
+from tfunroll.datasets.generation import Arrays, Group, read_arrays, write_arrays
+
+from tfunroll.core import InputError
+from tfunroll.ops.averaging import volume_average
+from tfunroll.ops.meshes import Mesh
+from tfunroll.solvers.compressible import Compressible
+from tfunroll.solvers.positivity import find_failure, positive
+from tfunroll.systems import aerofoil
+
+UNIT = round(1 / aerofoil.FRAME_TIME)  # frames per c/U: one call of the compiled solver
+STEADY = 2e-3  # rms of the lift coefficient below which a kept flow counts as steady
+SPLIT_SEEDS = {"train": 0, "validation": 1, "test_interpolation": 2, "test_extrapolation": 3}
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The reference's mesh (see systems.aerofoil.mesh) and its sub-steps per frame."""
+
+    cells: int = aerofoil.CELLS
+    layers: int = aerofoil.LAYERS
+    first: float = aerofoil.FIRST
+    substeps: int = aerofoil.SUBSTEPS[aerofoil.REFINEMENT]
+    refinement: int = aerofoil.REFINEMENT  # cells per stored cell and axis
+
+    def mesh(self) -> Mesh:
+        return aerofoil.mesh(self.cells, self.layers, self.first)
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulatedGroup(Group):
+    """Flows at one or several Mach numbers, stepped together.
+
+    Attributes:
+      mach: Mach numbers. incidence: in degrees.
+      trajectory: their number within split and Mach number; gives the seed of the kick.
+      frames, spin_up: frames kept, time units (c/U) dropped before.
+      grid: of the solver.
+      on_cpu: the same numbers on every machine of a kind; False: on whatever device there is.
+    """
+
+    split: str
+    mach: tuple[float, ...]
+    incidence: float
+    trajectory: int
+    frames: int
+    spin_up: int
+    grid: Grid
+    on_cpu: bool = True
+
+    @property
+    def label(self):
+        return f"mach={'+'.join(f'{m:g}' for m in self.mach)}-{self.trajectory}"
+
+    @property
+    def params(self) -> dict[str, np.ndarray]:
+        mach = np.array(self.mach, np.float32)
+        fixed = {"reynolds": aerofoil.REYNOLDS, "incidence": self.incidence}
+        return {"mach": mach, **{n: np.full_like(mach, v) for n, v in fixed.items()}}
+
+    def initial_state(self) -> np.ndarray:
+        seed = 10**6 * SPLIT_SEEDS[self.split] + self.trajectory
+        return aerofoil.initial_state(self.params, seed, self.grid.mesh()).astype(np.float32)
+
+    def generate(self) -> Arrays:
+        return self.resume(None)
+
+    def resume(self, scratch: pathlib.Path | None) -> Arrays:
+        """``generate``, going on from the parts in ``scratch`` and adding to them."""
+        state, states, forces = self.initial_state(), [], []
+        total = self.spin_up + -(-self.frames // UNIT)
+        for unit in range(total):
+            path = scratch and scratch / f"{unit + 1:05d}.npz"
+            part = path and read_arrays(path)
+            if part is None:
+                part = self._simulate(state, unit)
+                if path:
+                    write_arrays(path, part)
+            state = part["last"]
+            forces.append(part["forces"])
+            if unit >= self.spin_up:
+                states.append(part["state"])
+        states = np.concatenate(states, 1)[:, : self.frames]
+        forces = np.concatenate(forces, 1)
+        dropped = self.spin_up * UNIT
+        kept = forces[:, dropped : dropped + self.frames]
+        start = np.full(len(self.mach), self.spin_up + aerofoil.FRAME_TIME, np.float32)
+        return {
+            "state": states,
+            "start_time": start,
+            **{f"params/{name}": values for name, values in self.params.items()},
+            "diagnostics/energy": energy(states[..., 1:3]),
+            "diagnostics/forces": kept,
+            "diagnostics/spin_up_forces": forces[:, :dropped],
+            "diagnostics/steady": kept[..., 1].std(1) < STEADY,
+        }
+
+    def _simulate(self, state, unit) -> Arrays:
+        """One time unit: the last state, averaged frames, forces of each frame."""
+        solver, advance = _compiled(self.grid)
+        solver.check_stable(state, self.params)
+        given = {name: tf.constant(values) for name, values in self.params.items()}
+        with tf.device("CPU:0") if self.on_cpu else contextlib.nullcontext():
+            last, frames, forces = (x.numpy() for x in advance(tf.constant(state), given))
+        if not (positive(frames).all() and positive(last).all()):
+            self._fail(solver, state, unit)
+        return {"last": last, "state": frames, "forces": forces}
+
+    def _fail(self, solver, state, unit):
+        failure = find_failure(solver, state, self.params, UNIT)
+        if failure is None:  # another rounding of the same numbers may just escape
+            failure = find_failure(solver, np.full_like(state, np.nan), self.params, 0)
+        j, i = failure.cell
+        raise InputError(
+            f"mach={self.mach[failure.sample]:g}: density or pressure is not positive at time "
+            f"{unit + failure.time:.4f} (spin-up included) in cell j={j}, i={i} at x="
+            f"{failure.centre[0]:.3f}, y={failure.centre[1]:.3f} of {self.split}, trajectory "
+            f"{self.trajectory}; what was finished is kept"
+        )
+
+
+@functools.cache
+def _compiled(grid: Grid) -> tuple[Compressible, Callable]:
+    """The solver, and (state, params) -> last state, averaged frames, forces of a time unit."""
+    mesh = grid.mesh()
+    solver = aerofoil.solver(grid.substeps, mesh)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def advance(state, params):
+        step = solver.bind(params)
+
+        def body(k, state, frames, forces):
+            state = step(state)
+            frames = frames.write(k, volume_average(state, mesh, grid.refinement))
+            return k + 1, state, frames, forces.write(k, solver.forces(state, params))
+
+        kept = [tf.TensorArray(state.dtype, size=UNIT) for _ in range(2)]
+        _, state, frames, forces = tf.while_loop(
+            lambda k, *_: k < UNIT, body, (0, state, *kept), maximum_iterations=UNIT
+        )
+        by_sample = [
+            tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
+            for x in (frames.stack(), forces.stack())
+        ]
+        return state, *by_sample
+
+    return solver, advance

@@ -1,0 +1,249 @@
+"""The compressible Navier-Stokes and Euler equations in two dimensions on a body-fitted mesh."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfunroll.core import InputError, Params, Solver, State, Step, check_state
+from tfunroll.ops.averaging import refine, volume_average
+from tfunroll.ops.gas import GAMMA, conservative, primitive
+from tfunroll.ops.loops import iterate
+from tfunroll.ops.meshes import FAR_FIELD, PERIODIC, REPLICATE, WALL, Mesh, gradient_weights
+from tfunroll.ops.reconstruction import faces
+from tfunroll.ops.riemann import far_field, hllc
+from tfunroll.ops.viscous import PRANDTL, viscous_flux
+
+SENSOR = 0.01
+COURANT = 1.6  # sum of the CFL numbers along i and j; SSPRK3 has been stable here up to 1.9
+MACH = (0.1, 1.5)  # tested range
+# SSPRK3 as q ← a q_0 + b (q + dt L(q)), stage by stage: Shu & Osher (1988)
+STAGES = ((0.0, 1.0), (0.75, 0.25), (1 / 3, 2 / 3))
+AROUND_BODY = ((WALL, FAR_FIELD), (PERIODIC, PERIODIC))
+LOWER, UPPER = (WALL, PERIODIC, REPLICATE, FAR_FIELD), (FAR_FIELD, PERIODIC, REPLICATE)
+
+
+class Compressible(Solver):
+    """Finite volumes for two-dimensional flow of an ideal gas, γ = 1.4, Pr = 0.72.
+
+        ∂q/∂t + ∇·(F − F_v) = 0,   q = (ρ, ρu, ρv, E),   E = p/(γ − 1) + ρ (u² + v²)/2
+
+    with constant viscosity 1/Re and heat flux −γ/((γ − 1) Pr Re) ∇(p/ρ). Units: free stream
+    ρ∞ = U∞ = 1, chord 1, hence p∞ = 1/(γ M²). Cell-centred on a curved mesh: κ = 1/3 with a
+    pressure sensor (ops.reconstruction), HLLC (ops.riemann), viscous fluxes of the full gradient at
+    each face (ops.viscous), and SSPRK3 in time. Second order in space on smooth meshes.
+
+    At a wall only pressure acts on the inviscid flux; two ghost cells mirror the velocity, all of
+    it (no slip, adiabatic) or, without viscosity, its normal part. A far field has the state of
+    ops.riemann.far_field.
+
+    Args:
+      mesh: see ops.meshes.
+      dt: sub-step; see ``stable_dt``.
+      substeps: sub-steps per frame.
+      viscous: False for the Euler equations; "reynolds" then counts for nothing.
+      boundary: (lower, upper) along j and along i: "periodic", "replicate", along j also "wall"
+        (lower) and "far_field".
+      sensor: of ops.reconstruction.faces.
+      refinement: cells of this mesh per cell of the states that ``lift`` takes, per axis.
+    State: (ρ, u, v, p), [batch, j, i, 4].
+    Params: "mach", "reynolds", "incidence" (degrees), each [batch].
+    Raises:
+      InputError: for an impossible number; a Mach number outside MACH, the tested range.
+    Reference: Blazek, Computational Fluid Dynamics: Principles and Applications (2015).
+    """
+
+    channels = 4
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        dt: float,
+        substeps: int = 1,
+        viscous: bool = True,
+        boundary=AROUND_BODY,
+        sensor: float | None = SENSOR,
+        refinement: int = 1,
+    ):
+        if not dt > 0:
+            raise InputError(f"dt={dt} must be positive")
+        if substeps < 1:
+            raise InputError(f"substeps={substeps} must be at least 1")
+        if min(mesh.shape) < 3:
+            raise InputError(f"mesh.shape={mesh.shape} must be at least 3 cells per axis")
+        if tuple(pair == (PERIODIC, PERIODIC) for pair in boundary) != mesh.periodic:
+            raise InputError(f"boundary={boundary} does not fit mesh.periodic={mesh.periodic}")
+        self.mesh, self.dt, self.substeps, self.viscous = mesh, dt, substeps, viscous
+        self.boundary, self.sensor, self.refinement = boundary, sensor, refinement
+        self.shape, self.frame_time = mesh.shape, dt * substeps
+        self._weights = [gradient_weights(mesh, axis) for axis in (0, 1)]
+
+    def bind(self, params: Params) -> Step:
+        operands = self.operands(params)
+
+        def step(state):
+            check_state(state, self.shape, self.channels)
+            q = conservative(tf.transpose(state, [3, 0, 1, 2]))
+            q = self.advance(q, tf.constant(self.dt, state.dtype), operands, self.substeps)
+            return tf.transpose(primitive(q), [1, 2, 3, 0])
+
+        return step
+
+    def lift(self, state: State) -> State:
+        """A state of the averaged mesh on this one: see ops.averaging."""
+        return refine(state, self.mesh, self.refinement)
+
+    def project(self, state: State) -> State:
+        """A state of this mesh on the averaged one."""
+        return volume_average(state, self.mesh, self.refinement)
+
+    def operands(self, params: Params) -> tuple[tf.Tensor, ...]:
+        """(p∞, 1/Re, cos α, sin α), each [batch, 1, 1]: what ``rate`` takes."""
+        check_mach(tf.get_static_value(params["mach"]))
+        angle = params["incidence"] * (np.pi / 180)
+        values = (
+            1 / (GAMMA * tf.square(params["mach"])),
+            1 / params["reynolds"],
+            tf.cos(angle),
+            tf.sin(angle),
+        )
+        return tuple(v[:, None, None] for v in values)
+
+    def advance(self, q: tf.Tensor, dt: tf.Tensor, operands, substeps: int) -> tf.Tensor:
+        """q, [4, batch, j, i], after sub-steps of dt, a scalar or [batch, j, i].
+
+        The stages are one loop, whose state is q at the sub-step's beginning and q now.
+        """
+
+        def stage(k, pair, dt, *operands):
+            start, now = pair[0], pair[1]
+            a, b = (tf.constant([s[c] for s in STAGES], now.dtype)[k % 3] for c in (0, 1))
+            after = a * start + b * (now + dt * self.rate(now, *operands))
+            return tf.stack([tf.where(k % 3 == 2, after, start), after])
+
+        return iterate(stage, 3 * substeps, tf.stack([q, q]), (dt, *operands), counted=True)[1]
+
+    def rate(self, q, pressure, viscosity, cosine, sine):
+        """∂q/∂t of the semi-discrete equations, [4, batch, j, i]."""
+        w = self._padded(primitive(q), pressure, cosine, sine)
+        change = 0.0
+        for axis in (0, 1):
+            f = self._flux(w, axis, viscosity)
+            change -= f[..., 1:] - f[..., :-1] if axis else f[..., 1:, :] - f[..., :-1, :]
+        return change * tf.constant(1 / self.mesh.volumes, q.dtype)
+
+    def forces(self, state: State, params: Params) -> tf.Tensor:
+        """Coefficients of drag and lift of the body, [batch, 2]: force / (½ ρ∞ U∞² chord)."""
+        pressure, viscosity, cosine, sine = self.operands(params)
+        w = self._padded(tf.transpose(state, [3, 0, 1, 2]), pressure, cosine, sine)
+        normal = tf.constant(np.moveaxis(self.mesh.j_normals[:1], -1, 0)[:, None], state.dtype)
+        force = -(self._wall_pressure(w) - pressure) * normal
+        if self.viscous:
+            force += self._friction(w, 0)[:2, :, :1] * viscosity
+        x, y = tf.unstack(tf.reduce_sum(force, [-2, -1]))
+        cosine, sine = cosine[:, 0, 0], sine[:, 0, 0]
+        return 2 * tf.stack([x * cosine + y * sine, y * cosine - x * sine], -1)
+
+    def stable_dt(self, state: np.ndarray, params: dict[str, np.ndarray]) -> np.ndarray:
+        """The largest stable sub-step of every cell, [batch, j, i].
+
+        COURANT / (|w·S_i| + c |S_i| + |w·S_j| + c |S_j|) V,   with viscosity one term more,
+        4 γ/(Pr Re ρ) (|S_i|² + |S_j|²) / V²
+        """
+        state = np.asarray(state, np.float64)
+        with np.errstate(invalid="ignore"):
+            c = np.sqrt(GAMMA * state[..., 3] / state[..., 0])
+        rate = 0.0
+        for size in self.mesh.sizes:
+            length = np.linalg.norm(size, axis=-1)
+            rate = rate + np.abs((state[..., 1:3] * size).sum(-1)) + c * length
+            if self.viscous:
+                spread = GAMMA / (PRANDTL * np.asarray(params["reynolds"], np.float64))
+                rate = rate + 4 * spread[:, None, None] / state[..., 0] * length**2
+        return COURANT / rate
+
+    def check_stable(self, state: np.ndarray, params: dict[str, np.ndarray]) -> None:
+        """InputError if dt is beyond the stable limit for a state; it names the limit."""
+        limit = self.stable_dt(state, params).min((1, 2))
+        worst = int(np.argmin(limit))
+        if not self.dt <= limit[worst]:
+            raise InputError(
+                f"dt={self.dt:g} is beyond the stable limit at mach={params['mach'][worst]:g}: "
+                f"largest stable dt on {self.shape[0]} x {self.shape[1]} cells: {limit[worst]:.3g}"
+            )
+
+    def _flux(self, w, axis, viscosity):
+        """Fluxes through the faces across an axis, [4, batch, j, i], of w with two ghosts."""
+        count = self.shape[axis] + 1
+        if axis:
+            cells = [w[..., 2:-2, k : k + count] for k in range(4)]
+        else:
+            cells = [w[..., k : k + count, 2:-2] for k in range(4)]
+        left, right = faces(cells, 3, self.sensor)
+        nx, ny = self._normals(axis, w.dtype)
+        flux = tf.stack(hllc(tf.unstack(left), tf.unstack(right), nx, ny))
+        if axis == 0 and self.boundary[0][0] == WALL:
+            p = self._wall_pressure(w)
+            nothing = tf.zeros_like(p)
+            wall = tf.stack([nothing, p * nx[:1], p * ny[:1], nothing])
+            flux = tf.concat([wall, flux[..., 1:, :]], -2)
+        if self.viscous:
+            friction = self._friction(w, axis) * viscosity
+            flux -= tf.pad(friction, [[1, 0], [0, 0], [0, 0], [0, 0]])
+        return flux
+
+    def _friction(self, w, axis):
+        ring = w[..., 1:-1, 1:-1]
+        carried = tf.stack([ring[1], ring[2], ring[3] / ring[0]])
+        weights = [tf.constant(a, w.dtype) for a in self._weights[axis]]
+        flux = viscous_flux(carried, axis, weights, *self._normals(axis, w.dtype))
+        if axis == 0 and self.boundary[0][0] == WALL:  # no heat, no work: mirrored in a skewed
+            open_ = np.ones((3, 1, flux.shape[-2], 1))  # cell, p/ρ alone would let some through
+            open_[2, :, 0] = 0
+            flux *= tf.constant(open_, w.dtype)
+        return flux
+
+    def _normals(self, axis, dtype):
+        normals = self.mesh.i_normals if axis else self.mesh.j_normals
+        return tuple(tf.constant(n, dtype) for n in np.moveaxis(normals, -1, 0))
+
+    def _wall_pressure(self, w):
+        """[batch, 1, i]: of the first cell under a boundary layer, else extrapolated."""
+        p = w[3, :, 2:4, 2:-2]
+        return p[:, :1] if self.viscous else 1.5 * p[:, :1] - 0.5 * p[:, 1:]
+
+    def _padded(self, w, pressure, cosine, sine):
+        """w with two ghost cells on every side."""
+        (below, above), (before, _) = self.boundary
+        lower = {PERIODIC: w[..., -2:, :], REPLICATE: tf.repeat(w[..., :1, :], 2, -2)}
+        upper = {PERIODIC: w[..., :2, :], REPLICATE: tf.repeat(w[..., -1:, :], 2, -2)}
+        if below == WALL:
+            lower[WALL] = self._mirrored(w[..., 1::-1, :])
+        one = tf.ones_like(w[0, :, :1])
+        free = one, cosine * one, sine * one, pressure * one
+        for kind, side, row, sign in ((below, lower, 0, -1), (above, upper, -1, 1)):
+            if kind == FAR_FIELD:
+                nx, ny = (sign * n[row] for n in self._normals(0, w.dtype))
+                inside = tf.unstack(w[..., :1, :] if row == 0 else w[..., -1:, :])
+                side[FAR_FIELD] = tf.repeat(tf.stack(far_field(inside, free, nx, ny)), 2, -2)
+        w = tf.concat([lower[below], w, upper[above]], -2)
+        if before == PERIODIC:
+            return tf.concat([w[..., -2:], w, w[..., :2]], -1)
+        return tf.concat([tf.repeat(w[..., :1], 2, -1), w, tf.repeat(w[..., -1:], 2, -1)], -1)
+
+    def _mirrored(self, rows):
+        r, u, v, p = tf.unstack(rows)
+        if self.viscous:
+            return tf.stack([r, -u, -v, p])
+        nx, ny = self._normals(0, rows.dtype)
+        size = tf.sqrt(nx[0] ** 2 + ny[0] ** 2)
+        nx, ny = nx[0] / size, ny[0] / size
+        twice = 2 * (u * nx + v * ny)
+        return tf.stack([r, u - twice * nx, v - twice * ny, p])
+
+
+def check_mach(values: np.ndarray | None) -> None:
+    """InputError unless all lie in MACH; None (not known before the graph runs) passes."""
+    if values is None:
+        return
+    bad = np.asarray(values)[~((np.asarray(values) >= MACH[0]) & (np.asarray(values) <= MACH[1]))]
+    if bad.size:
+        raise InputError(f"mach={bad.flat[0]:g} is outside the tested range {list(MACH)}")

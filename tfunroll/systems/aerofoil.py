@@ -1,0 +1,239 @@
+"""AERO: compressible flow around a NACA0012 aerofoil, unsteady behind the trailing edge."""
+
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tfunroll.core import Domain, InputError
+from tfunroll.ops.gas import GAMMA
+from tfunroll.ops.meshes import Mesh
+from tfunroll.ops.ogrid import naca, o_grid
+from tfunroll.solvers.compressible import Compressible
+from tfunroll.steppers import SequentialCorrection
+from tfunroll.systems.base import ParamRange, Pictures, System
+
+CODE = "0012"
+INCIDENCE, REYNOLDS = 8.0, 1e4
+FRAME_TIME = 0.05  # chord / free-stream velocity
+REFINEMENT = 4  # cells of the reference per cell of the networks' grid, per axis
+CELLS, LAYERS = 128, 48  # of the reference, around the body and away from it
+FIRST, RADIUS = 4e-3, 15.0  # height of its first cell, distance of the far field, in chords
+SUBSTEPS = {1: 10, 2: 32, 4: 92}  # per frame, by cells per cell of the networks' grid
+CHANNELS = ("density", "u", "v", "p")
+KICK = 0.2  # of the free-stream velocity
+TRAIN, VALIDATION = (0.50, 0.55, 0.65, 0.70), (0.55, 0.65)
+
+
+@functools.cache
+def mesh(
+    cells: int = CELLS,
+    layers: int = LAYERS,
+    first: float = FIRST,
+    radius: float = RADIUS,
+    code: str = CODE,
+) -> Mesh:
+    """The O-grid around a NACA section; any other body: ops.ogrid.o_grid(ops.ogrid.body(curve))."""
+    return o_grid(naca(code, cells), layers, first, radius)
+
+
+def solver(substeps: int = SUBSTEPS[REFINEMENT], grid: Mesh | None = None, refinement: int = 1):
+    """The solver with so many sub-steps per frame, by default that of the reference on its mesh.
+
+    Args: refinement: cells of its mesh per cell of the networks' grid.
+    Raises:
+      InputError: a sub-step beyond the stable limit of the free stream; it names the limit.
+    """
+    grid = grid or mesh()
+    if substeps < 1:
+        raise InputError(f"substeps={substeps} must be at least 1")
+    made = Compressible(grid, FRAME_TIME / substeps, substeps, refinement=refinement)
+    slowest = {"mach": [MACH.low], "reynolds": [REYNOLDS], "incidence": [INCIDENCE]}
+    made.check_stable(free_stream(slowest, grid), slowest)
+    return made
+
+
+@functools.cache
+def refined(factor: int) -> Compressible:
+    """The scheme on blocks of the reference's mesh, ``factor`` per cell of the networks' grid.
+
+    1: the coarse solver; 2: in between; 4: the reference itself.
+    """
+    if factor not in SUBSTEPS:
+        raise InputError(
+            f"refined={factor}: the mesh can be refined by {', '.join(map(str, SUBSTEPS))}"
+        )
+    return solver(SUBSTEPS[factor], mesh().coarsen(REFINEMENT // factor), factor)
+
+
+def initial_state(
+    params: Mapping[str, np.ndarray], seed: int, grid: Mesh | None = None
+) -> np.ndarray:
+    """The free stream with a kick behind the trailing edge, which breaks the symmetry.
+
+        v += a exp(−|x − x_k|² / 0.05),   a of ±KICK/2 to ±KICK, x_k around (1.3, 0)
+
+    drawn from ``seed`` alone, the same for every sample and mesh; by default on the averaged one.
+
+    Returns: (ρ, u, v, p), [batch, j, i, 4], float64.
+    """
+    grid = grid or AVERAGED
+    rng = np.random.default_rng(seed)
+    place = np.array([1.3, 0.0]) + rng.uniform(-0.15, 0.15, 2)
+    size = KICK * rng.choice([-1, 1]) * rng.uniform(0.5, 1)
+    state = free_stream(params, grid)
+    state[..., 2] += size * np.exp(-((grid.centres - place) ** 2).sum(-1) / 0.05)
+    return state
+
+
+def free_stream(params: Mapping[str, np.ndarray], grid: Mesh | None = None) -> np.ndarray:
+    """(1, cos α, sin α, 1/(γ M²)) everywhere: [batch, j, i, 4], float64."""
+    grid = grid or AVERAGED
+    mach, angle = (np.asarray(params[n], np.float64)[:, None, None] for n in ("mach", "incidence"))
+    angle, one = np.radians(angle), np.ones((len(mach), *grid.shape))
+    fields = one, np.cos(angle) * one, np.sin(angle) * one, one / (GAMMA * mach**2)
+    return np.stack(fields, -1)
+
+
+def forces(states: np.ndarray, params: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(drag, lift) coefficients of states on the averaged grid: [sample, frame, 2].
+
+    From the pressure and the friction of its first cells, which are as high as four of the
+    reference's: the dataset holds the reference's own forces besides.
+    """
+    samples, frames = states.shape[:2]
+    flat = tf.constant(states.reshape(-1, *states.shape[2:]), tf.float32)
+    repeated = {n: tf.constant(np.repeat(v, frames), tf.float32) for n, v in params.items()}
+    return refined(1).forces(flat, repeated).numpy().reshape(samples, frames, 2)
+
+
+def pressure_coefficient(states: np.ndarray, params: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(p − p∞) / (½ ρ∞ U∞²) along the body: [sample, frame, i]."""
+    free = 1 / (GAMMA * np.square(np.asarray(params["mach"], np.float64)))
+    return 2 * (states[:, :, 0, :, 3] - free[:, None, None])
+
+
+def shock_position(states: np.ndarray, params: Mapping[str, np.ndarray]) -> np.ndarray:
+    """x where the flow along the upper side becomes subsonic again: [sample, frame]; 0 if it never
+    is supersonic.
+
+    By the isentropic Mach number M_s of the pressure p at the wall,
+
+        M_s² = 2/(γ − 1) [(p₀/p)^((γ−1)/γ) − 1],   p₀ = p∞ (1 + (γ − 1)/2 M∞²)^(γ/(γ−1))
+
+    the last fall through 1 from the leading edge to the trailing one, linear between cells.
+    """
+    mach = np.square(np.asarray(params["mach"], np.float64))[:, None, None]
+    upper = slice(AVERAGED.shape[1] // 2, None)  # from the leading edge on
+    x, p = AVERAGED.centres[0, upper, 0], states[:, :, 0, upper, 3].astype(np.float64)
+    power = (GAMMA - 1) / GAMMA
+    total = (1 + (GAMMA - 1) / 2 * mach) / (GAMMA * mach) ** power
+    with np.errstate(invalid="ignore"):
+        excess = 2 / (GAMMA - 1) * (total / p**power - 1) - 1  # M_s² − 1
+    falls = (excess[..., :-1] > 0) & (excess[..., 1:] <= 0)
+    last = falls.shape[-1] - 1 - falls[..., ::-1].argmax(-1)
+    before, after = (np.take_along_axis(excess, (last + k)[..., None], -1)[..., 0] for k in (0, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        place = x[last] + (x[last + 1] - x[last]) * before / (before - after)
+    place = np.where(falls.any(-1), place, 0.0)
+    return np.where(np.isfinite(p).all(-1) & (p > 0).all(-1), place, np.nan)
+
+
+def mach_number(states: np.ndarray) -> np.ndarray:
+    """√(u² + v²) / √(γ p/ρ): [..., j, i]."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        speed = np.square(states[..., 1]) + np.square(states[..., 2])
+        return np.sqrt(speed * states[..., 0] / (GAMMA * states[..., 3]))
+
+
+def _coarse(coarse: str, solver_fraction: float) -> Compressible:
+    if solver_fraction != 1:
+        raise InputError(f"solver_fraction={solver_fraction} is for system=ks; allowed here: 1")
+    return refined(1)
+
+
+def _static(grid: Mesh) -> np.ndarray:
+    """(x, y, log J) of the cells, each divided by its spread so that all are of order one."""
+    channels = np.concatenate([grid.centres, np.log(grid.volumes)[..., None]], -1)
+    return channels / channels.std((0, 1))
+
+
+MACH = ParamRange(0.4, 0.9, 1.0)
+AVERAGED = mesh().coarsen(REFINEMENT)
+X, Y = np.moveaxis(AVERAGED.centres, -1, 0)
+NEAR = 0.3  # chords from the body
+
+SYSTEM = System(
+    name="aerofoil",
+    title="flow around an aerofoil",
+    dataset="transonic_aerofoil",
+    domain=Domain(
+        AVERAGED.shape,
+        (("zero", "replicate"), ("periodic", "periodic")),
+        static=_static(AVERAGED),
+        centres=AVERAGED.centres,
+    ),
+    channels=CHANNELS,
+    params={
+        "mach": MACH,
+        "reynolds": ParamRange(1e3, 2e4, 1e-4),
+        "incidence": ParamRange(-10.0, 20.0, 0.1, "degrees"),
+    },
+    splits={
+        "train": TRAIN,
+        "validation": VALIDATION,
+        "test_interpolation": (0.60,),
+        "test_extrapolation": (0.45, 0.75),
+    },
+    frame_time=FRAME_TIME,
+    reference=functools.partial(refined, REFINEMENT),
+    coarse=_coarse,
+    coarse_kinds=("averaged",),
+    refined=refined,
+    refined_limit=2,
+    initial_state=initial_state,
+    spin_up_frames=240,
+    corrections={
+        # The frame time makes the network's output a rate of change, which is of order one.
+        "sequential": lambda solver, net, features, c: SequentialCorrection(
+            solver, net, features, FRAME_TIME
+        ),
+    },
+    correction_channels=4,
+    prediction_channels=4,
+    prediction_scale=FRAME_TIME,
+    metrics=(
+        "relative_error",
+        "rollout_mse",
+        "mse",
+        "nrmse",
+        *(f"nrmse@{channel}" for channel in CHANNELS),
+        "rollout_mse@near body",
+        "rollout_mse@wake",
+        "correlation_time",
+        "strouhal",
+        "strouhal_error",
+        "mean_drag",
+        "drag_error",
+        "lift_rms",
+        "lift_rms_error",
+        "observed@shock position",
+        "observed_error@shock position",
+    ),
+    horizon=60,
+    long_horizon=200,
+    regions={
+        "near body": np.hypot(X - np.clip(X, 0, 1), Y) < NEAR,
+        "wake": (X > 1) & (X < 4) & (np.abs(Y) < 0.7),
+    },
+    forces=forces,
+    observables={"shock position": shock_position},
+    pictures=Pictures(
+        nodes=AVERAGED.nodes,
+        window=((-0.5, 2.5), (-0.9, 0.9)),
+        fields={"Mach number": mach_number, "density ρ/ρ∞": lambda states: states[..., 0]},
+        surface=("pressure coefficient", pressure_coefficient),
+        places=AVERAGED.centres[0, :, 0],
+    ),
+)
