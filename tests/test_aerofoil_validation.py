@@ -36,9 +36,9 @@ def test_laminar():
 
 
 def test_euler_at_incidence():
-    """M 0.8, α 1.25°: Cl .35 to .36, Cd .0225 to .0230 (Vassberg & Jameson 2010)."""
+    """M 0.8, α 1.25°: Cl .333 to .356, Cd .0214 to .0230, by how the trailing edge is closed."""
     _, drag, lift, _ = settled(euler_mesh(192, 56), False, mach=0.8, incidence=1.25, reynolds=1.0)
-    np.testing.assert_allclose(lift, 0.354, rtol=0.05)
+    np.testing.assert_allclose(lift, 0.345, rtol=0.05)
     np.testing.assert_allclose(drag, 0.0227, rtol=0.1)
 
 
