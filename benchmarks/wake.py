@@ -86,7 +86,7 @@ def peer():
 def growth():
     rows = []
     for refinement, batch in ((1, 1), (1, 8), (2, 1), (3, 1), (4, 1), (4, 4)):
-        call, _run, state, solver = our_run(refinement, batch)
+        call, _, state, solver = our_run(refinement, batch)
         call()
         times = []
         for _ in range(FLAGS.pairs):
