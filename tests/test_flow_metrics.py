@@ -165,7 +165,9 @@ LABELS = {
     **dict.fromkeys(("run_id", "mode", "correction", "net"), "x"),
     **{"modality": "ONE", "steps": 1, "seed": 0},
 }
-NAMES = tuple(n for n, m in metrics.METRICS.items() if not {"stepped", "forces"} & set(m.needs))
+NAMES = tuple(
+    n for n, m in metrics.METRICS.items() if not {"stepped", "forces", "observed"} & {*m.needs}
+)
 
 
 @pytest.fixture(scope="module")

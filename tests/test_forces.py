@@ -88,9 +88,9 @@ def test_a_region_is_a_part_of_space():
     r = np.ones((2, 5, 8, 8, 2))
     u = r.copy()
     u[..., 6, :] += 2.0  # one of the four columns on the right
-    regions = {"right": RIGHT, "left": ~RIGHT}
+    parts = {"right": (slice(None), slice(None), RIGHT), "left": (slice(None), slice(None), ~RIGHT)}
     for name, wanted in (("mse@right", 1.0), ("mse@left", 0.0)):
-        got, _ = metrics.compute(name, u, r, 5, regions=regions)
+        got, _ = metrics.compute(name, u, r, 5, parts=parts)
         np.testing.assert_array_equal(got, np.full((2, 5), wanted))
     assert metrics.is_error("mse@right")
     assert not metrics.is_error("mean_drag")

@@ -9,7 +9,7 @@ from tfunroll.core import InputError
 from tfunroll.metrics import StaggeredGrid, errors
 
 GRID = StaggeredGrid(0.5)
-FIELDS = {n: m for n, m in metrics.METRICS.items() if "forces" not in m.needs}  # else test_forces
+FIELDS = {n: m for n, m in metrics.METRICS.items() if not {"forces", "observed"} & {*m.needs}}
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -8,7 +8,7 @@ import numpy as np
 from tfunroll.core import InputError
 from tfunroll.ops.meshes import Mesh
 
-SMOOTHING = 12  # passes of (1, 2, 1)/4 over the wall's normals
+SMOOTHING = 12  # passes of (1, 2, 1)/4 over the wall's normals, for up to 128 cells around
 BLEND = 0.35  # distance over which marching turns from the normals to radial, in chords
 
 
@@ -82,7 +82,9 @@ def body(curve: np.ndarray, cells: int | None = None) -> np.ndarray:
     return np.stack([np.interp(places, length, c) for c in points.T], -1)
 
 
-def o_grid(curve: np.ndarray, layers: int, first: float, radius: float) -> Mesh:
+def o_grid(
+    curve: np.ndarray, layers: int, first: float, radius: float, smoothing: int = SMOOTHING
+) -> Mesh:
     """An O-grid around a body: algebraic marching along smoothed normals, radial far away.
 
         node(j, i) = wall(i) + d_j n_ij,   d_j = first (e^(bj) − 1)/(e^b − 1),   d_layers = radius
@@ -94,6 +96,8 @@ def o_grid(curve: np.ndarray, layers: int, first: float, radius: float) -> Mesh:
       curve: a body, see the module. layers: cells along j.
       first: height of the first cell; geometric spacing from there on.
       radius: distance of the far field from the body; both in chords.
+      smoothing: passes over the normals of up to 128 cells, of n > 128 (n/128)² as many: the fan
+        of lines behind a sharp trailing edge keeps its width; more of them resolve the wake better.
     Raises:
       InputError: impossible numbers; a mesh with cells of negative volume.
     """
@@ -107,7 +111,7 @@ def o_grid(curve: np.ndarray, layers: int, first: float, radius: float) -> Mesh:
     cells = len(wall)
     tangent = np.roll(wall, -1, 0) - np.roll(wall, 1, 0)
     normal = _unit(np.stack([-tangent[:, 1], tangent[:, 0]], -1))  # outward of a clockwise curve
-    for _ in range(SMOOTHING):
+    for _ in range(round(smoothing * max(1, cells / 128) ** 2)):
         normal = _unit(np.roll(normal, 1, 0) + 2 * normal + np.roll(normal, -1, 0))
     angle = -2 * np.pi * np.arange(cells) / cells
     radial = np.stack([np.cos(angle), np.sin(angle)], -1)
