@@ -65,6 +65,7 @@ setup(
             "optax>=0.2.8,<0.3",
             "exponax>=0.2,<0.3",
             "jax-cfd>=0.2.1,<0.3",
+            "phiflow>=3.4,<3.5",
             "torch>=2.13,<2.14",
             "neuraloperator>=2,<3",
         ],

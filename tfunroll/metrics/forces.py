@@ -8,7 +8,6 @@ rollout whose forces are not finite scores inf.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import signal
 
 STEADY = 5e-3  # rms of the lift coefficient below which a flow counts as steady, frequency 0
 FINER = 16  # points of the zero-padded spectrum per point of the plain one
@@ -85,19 +84,34 @@ def lift_rms_error(u, r, forces: Forces) -> np.ndarray:
 def phase_error(u, r, forces: Forces) -> np.ndarray:
     """By how many periods the lift is ahead of the reference or behind it: [sample, frame].
 
-    |φ − φ_r| / 2π with φ the phase of the analytic signal, followed over time, so that a lost
-    period counts as one. Zero where the reference is steady.
+    |φ − φ_r| / 2π with φ going on by π from each crossing of the mean lift to the next, linearly
+    between and beyond, so that a lost period counts as one. Zero where the reference is steady.
     """
-    phases = []
-    for lift in (forces.rollout[..., 1], forces.reference[..., 1]):
-        centred = _finite(lift) - _finite(lift).mean(1, keepdims=True)
-        phases.append(np.unwrap(np.angle(signal.hilbert(centred, axis=1)), axis=1))
+    phases = [_phases(_finite(x[..., 1])) for x in (forces.rollout, forces.reference)]
     difference = phases[0] - phases[1]
     difference -= 2 * np.pi * np.round(difference[:, :1] / (2 * np.pi))
     steady = _finite(forces.reference)[..., 1].std(1) < STEADY
     value = np.where(steady[:, None], 0.0, np.abs(difference) / (2 * np.pi))
     bad = ~np.isfinite(forces.rollout).all(-1)
     return np.where(np.logical_or.accumulate(bad, axis=1), np.inf, value)
+
+
+def _phases(lift):
+    """φ of signals [sample, frame]; constant where they cross their mean less than twice."""
+    frames = np.arange(lift.shape[1])
+    phases = np.zeros(lift.shape)
+    for phase, signal in zip(phases, lift - lift.mean(1, keepdims=True), strict=True):
+        at = np.flatnonzero((signal[:-1] < 0) != (signal[1:] < 0))
+        if len(at) < 2:
+            continue
+        times = at + signal[at] / (signal[at] - signal[at + 1])
+        downward = signal[at[0]] >= 0
+        values = np.pi * (np.arange(len(at)) + downward)
+        inner = np.interp(frames, times, values)
+        first, last = (np.pi / (times[k + 1] - times[k]) for k in (0, len(at) - 2))
+        before, after = np.minimum(frames - times[0], 0), np.maximum(frames - times[-1], 0)
+        phase[:] = inner + first * before + last * after
+    return phases
 
 
 def _finite(values):
