@@ -172,7 +172,8 @@ def test_horizons_that_do_not_fit_the_data(config, tmp_path):
         (
             "train",
             ["--system=navier"],
-            "error: system='navier' is unknown; allowed: aerofoil, kolmogorov, ks, wake",
+            "error: system='navier' is unknown; allowed: aerofoil, kolmogorov, ks, "
+            "path/to/module.py:SYSTEM, wake",
         ),
         ("train", ["--steps=x"], "error: flag --steps=x"),
         ("train", ["--colour=red"], "error: Unknown command line flag 'colour'"),
