@@ -11,6 +11,7 @@ from PIL import Image
 from tfunroll import metrics, plots, systems
 from tfunroll.core import Domain
 from tfunroll.metrics import StaggeredGrid
+from tfunroll.plots import animation as animations
 from tfunroll.plots import flows
 from tfunroll.plots.rollouts import line_spectrum
 from tfunroll.plots.style import styles_of
@@ -129,7 +130,7 @@ def flow_samples(drift, blow_up=None):
 
 
 def test_a_flow_has_vorticity_spectra_evolution_and_an_animation(tmp_path, monkeypatch):
-    monkeypatch.setattr(flows, "ANIMATED", 5)
+    monkeypatch.setattr(animations, "ANIMATED", 5)
     results, _ = run([(m, 0, 0.02) for m in ORDER])
     samples = {
         ("ONE", 0): flow_samples(0.02, blow_up=20),
@@ -150,7 +151,7 @@ def test_a_flow_has_vorticity_spectra_evolution_and_an_animation(tmp_path, monke
 
 
 def test_a_flow_where_all_blew_up_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(flows, "ANIMATED", 2)
+    monkeypatch.setattr(animations, "ANIMATED", 2)
     results, _ = run([("ONE", 0, np.inf)])
     samples = {("ONE", 0): flow_samples(0.0, blow_up=1)}
     samples["ONE", 0]["prediction"][:, 0] = np.inf

@@ -7,18 +7,16 @@ import pathlib
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.animation import FuncAnimation, PillowWriter
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tfunroll.plots import animation
+from tfunroll.plots.animation import case_title, first_case
 from tfunroll.plots.style import TITLES, Drawn, short, styles_of
 from tfunroll.results import ORDER
 from tfunroll.systems.base import System
 
 MAP = colormaps["viridis"].with_extremes(bad="0.7")
 PANELS = 4  # frames of the panels
-ANIMATED = 40  # frames of the animation, at most
-FRAMES_PER_SECOND = 10
 CLIP = (0.5, 99.5)  # percentiles of the reference at which the colours end
 LINE = {"color": "black", "linewidth": 2.2, "label": "reference"}
 
@@ -37,7 +35,7 @@ def field(drawn: Drawn, system: System, label: str, test_set: str) -> Figure:
     for ax, frame in zip(axes[0], frames, strict=True):
         ax.set_title(f"frame {frame + 1}, t = {(frame + 1) * system.frame_time:.2f}", fontsize=9)
     figure.colorbar(image, ax=axes, label=label, extend="both", shrink=0.6, pad=0.02)
-    figure.suptitle(_case_title(drawn, test_set), fontsize=10)
+    figure.suptitle(case_title(drawn, test_set), fontsize=10)
     return figure
 
 
@@ -45,36 +43,17 @@ def animate(drawn: Drawn, system: System, test_set: str, path: pathlib.Path) -> 
     """Writes one test case as an animated GIF: the first field of reference and models."""
     label = next(iter(system.pictures.fields))
     rows = _rows(drawn, system, label, test_set)
-    count = len(rows["reference"])
-    frames = np.unique(np.linspace(0, count - 1, ANIMATED).round().astype(int))
     limits = _limits(rows["reference"], system)
-    across = min(len(rows), 3)
-    down = -(-len(rows) // across)
-    figure = Figure((3.0 * across + 1.0, 2.0 * down + 0.7), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = list(figure.subplots(down, across, squeeze=False).flat)
-    for ax in axes[len(rows) :]:
-        ax.set_axis_off()
-    panels = []
-    for ax, (name, values) in zip(axes, rows.items(), strict=False):
-        panels.append(_panel(ax, values[0], limits, system))
-        ax.set_title(short(name), fontsize=10)
-    figure.colorbar(panels[0][0], ax=axes, label=label, extend="both", pad=0.02)
-    title = figure.suptitle(" \n ", fontsize=10)
-    figure.canvas.draw()
-    figure.set_layout_engine("none")  # laid out once: panels that move would distract
-
-    def draw(frame):
-        title.set_text(
-            f"{_case_title(drawn, test_set)}\nframe {frame + 1} of {count}, "
-            f"t = {(frame + 1) * system.frame_time:.2f}"
-        )
-        for (image, text), values in zip(panels, rows.values(), strict=True):
-            image.set_array(values[frame])
-            text.set_visible(np.isnan(values[frame]).all())
-
-    writer = PillowWriter(fps=FRAMES_PER_SECOND)
-    FuncAnimation(figure, draw, frames, init_func=lambda: None).save(path, writer, dpi=80)
+    animation.animate(
+        rows,
+        lambda ax, values: _panel(ax, values, limits, system),
+        label,
+        case_title(drawn, test_set),
+        system.frame_time,
+        across=min(len(rows), 3),
+        width=3.0,
+        path=path,
+    )
 
 
 def surface(drawn: Drawn, system: System) -> Figure:
@@ -127,18 +106,9 @@ def _params(physics: str) -> dict[str, np.ndarray]:
     return {name: np.array([float(value)]) for name, value in pairs}
 
 
-def _first_case(drawn: Drawn, test_set: str) -> int:
-    return list(next(iter(drawn.values()))["test_set"]).index(test_set)
-
-
-def _case_title(drawn: Drawn, test_set: str) -> str:
-    physics = next(iter(drawn.values()))["physics"][_first_case(drawn, test_set)]
-    return f"{TITLES.get(test_set, test_set)}, {physics}"
-
-
 def _rows(drawn, system, label, test_set) -> dict[str, np.ndarray]:
     """Name -> the field [frame, j, i] of the reference, the coarse solver and the networks."""
-    case, values_of = _first_case(drawn, test_set), system.pictures.fields[label]
+    case, values_of = first_case(drawn, test_set), system.pictures.fields[label]
     rows = {"reference": values_of(next(iter(drawn.values()))["reference"][case])}
     for name in ("coarse solver", *ORDER):
         if name in drawn:

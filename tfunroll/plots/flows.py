@@ -7,20 +7,18 @@ import pathlib
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.animation import FuncAnimation, PillowWriter
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from tfunroll.metrics import StaggeredGrid, errors, flows
+from tfunroll.plots import animation
+from tfunroll.plots.animation import case_title, first_case
 from tfunroll.plots.style import TITLES, Drawn, short, styles_of
 from tfunroll.results import ORDER, SETS
 from tfunroll.systems.base import System
 
 MAP = colormaps["RdBu_r"].with_extremes(bad="0.7")  # red and blue: told apart by colour-blind eyes
 PANELS = 6  # frames of the panels
-ANIMATED = 40  # frames of the animation, at most
-FRAMES_PER_SECOND = 10
 VORTICITY = "vorticity ω [1/time unit]"
 CLIP = 99.5  # percentile of |ω| of the reference at which the colours end
 DECADES, RATIOS = 1e10, 1e3  # shown of the spectra: below are rounding errors
@@ -30,7 +28,7 @@ LINE = {"color": "black", "linewidth": 2.2, "label": "reference"}
 
 def vorticity(drawn: Drawn, system: System, test_set: str) -> Figure:
     """Vorticity of one test case: rows are reference and models, columns frames."""
-    rows = _vorticities(drawn, system.flow, _first_case(drawn, test_set))
+    rows = _vorticities(drawn, system.flow, first_case(drawn, test_set))
     wide = _aspect(system)
     count = max(round(PANELS / wide), 2)
     frames = np.unique(np.linspace(0, len(rows["reference"]) - 1, count).round().astype(int))
@@ -44,46 +42,24 @@ def vorticity(drawn: Drawn, system: System, test_set: str) -> Figure:
     for ax, frame in zip(axes[0], frames, strict=True):
         ax.set_title(f"frame {frame + 1}\nt = {(frame + 1) * system.frame_time:.2f}", fontsize=9)
     figure.colorbar(image, ax=axes, label=VORTICITY, extend="both", shrink=0.6, pad=0.02)
-    figure.suptitle(_case_title(drawn, test_set), fontsize=10)
+    figure.suptitle(case_title(drawn, test_set), fontsize=10)
     return figure
 
 
 def animate(drawn: Drawn, system: System, test_set: str, path: pathlib.Path) -> None:
     """Writes one test case as an animated GIF: vorticity of reference and models side by side."""
-    rows = _vorticities(drawn, system.flow, _first_case(drawn, test_set))
-    count = len(rows["reference"])
-    frames = np.unique(np.linspace(0, count - 1, ANIMATED).round().astype(int))
-    limit = _limit(rows["reference"])
-    wide = _aspect(system)
-    across = len(rows) if wide < 1.5 else 2
-    down = -(-len(rows) // across)
-    figure = Figure((2.0 * wide * across + 1.0, 2.0 * down + 0.7), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(down, across, squeeze=False).ravel()
-    for ax in axes[len(rows) :]:
-        ax.set_axis_off()
-    axes = axes[: len(rows)]
-    panels = [
-        _panel(ax, field[0], limit, system) for ax, field in zip(axes, rows.values(), strict=True)
-    ]
-    for ax, name in zip(axes, rows, strict=True):
-        ax.set_title(short(name), fontsize=10)
-    figure.colorbar(panels[0][0], ax=list(axes), label=VORTICITY, extend="both", pad=0.02)
-    title = figure.suptitle(" \n ", fontsize=10)
-    figure.canvas.draw()
-    figure.set_layout_engine("none")  # laid out once: panels that move would distract
-
-    def draw(frame):
-        title.set_text(
-            f"{_case_title(drawn, test_set)}\nframe {frame + 1} of {count}, "
-            f"t = {(frame + 1) * system.frame_time:.2f}"
-        )
-        for (image, label), field in zip(panels, rows.values(), strict=True):
-            image.set_data(field[frame])
-            label.set_visible(np.isnan(field[frame]).all())
-
-    writer = PillowWriter(fps=FRAMES_PER_SECOND)
-    FuncAnimation(figure, draw, frames, init_func=lambda: None).save(path, writer, dpi=80)
+    rows = _vorticities(drawn, system.flow, first_case(drawn, test_set))
+    limit, wide = _limit(rows["reference"]), _aspect(system)
+    animation.animate(
+        rows,
+        lambda ax, field: _panel(ax, field, limit, system),
+        VORTICITY,
+        case_title(drawn, test_set),
+        system.frame_time,
+        across=len(rows) if wide < 1.5 else 2,
+        width=2.0 * wide,
+        path=path,
+    )
 
 
 def spectra(drawn: Drawn, system: System) -> Figure:
@@ -174,15 +150,6 @@ def evolution(drawn: Drawn, system: System) -> Figure:
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=min(len(drawn) + 1, 5))
     return figure
-
-
-def _first_case(drawn: Drawn, test_set: str) -> int:
-    return list(next(iter(drawn.values()))["test_set"]).index(test_set)
-
-
-def _case_title(drawn: Drawn, test_set: str) -> str:
-    physics = next(iter(drawn.values()))["physics"][_first_case(drawn, test_set)]
-    return f"{TITLES.get(test_set, test_set)}, {physics}"
 
 
 def _vorticities(drawn: Drawn, grid: StaggeredGrid, case: int) -> dict[str, np.ndarray]:
