@@ -218,7 +218,10 @@ def test_float32_is_close_to_float64(flow):
 # ---------------------------------------------------------------------- gradients
 
 
-@pytest.mark.parametrize(("pressure", "substeps"), [("direct", 1), ("iterative", 2)])
+@pytest.mark.parametrize(
+    ("pressure", "substeps"),
+    [("direct", 1), pytest.param("iterative", 2, marks=pytest.mark.slow)],
+)
 def test_gradients_equal_finite_differences(pressure, substeps):
     """With respect to state, viscosity, forcing and inflow, through two frames."""
     solver = small(pressure=pressure, substeps=substeps)
