@@ -70,19 +70,23 @@ def test_order_in_space():
     np.testing.assert_allclose(np.log2(errors[:-1] / errors[1:]), 2.0, atol=0.1)
 
 
-@pytest.mark.parametrize(("scheme", "sweeps", "order"), [("piso", 20, 1), ("midpoint", 20, 2)])
-def test_order_in_time(scheme, sweeps, order):
-    """Differences between runs on one grid, whose error in space is the same in all of them."""
+@pytest.mark.parametrize(
+    ("scheme", "order", "tolerance"), [("piso", 1, 0.1), ("midpoint", 2, 0.25)]
+)
+def test_order_in_time(scheme, order, tolerance):
+    """Differences between runs on one grid, whose error in space is the same in all of them.
+
+    The midpoint scheme comes down to its order from above: 2.23, 2.14.
+    """
     n, viscosity = 32, 0.05
     start = taylor_green(n, 0, viscosity)
     ends = [
-        run(solver(n, 1 / steps, sweeps=sweeps, scheme=scheme), start, [1 / viscosity], steps)
+        run(solver(n, 1 / steps, sweeps=20, scheme=scheme), start, [1 / viscosity], steps)
         for steps in (40, 80, 160, 320)
     ]
     changes = [np.abs(b - a)[..., :2].max() for a, b in itertools.pairwise(ends)]
     rates = np.log2(np.divide(changes[:-1], changes[1:]))
-    assert np.all(rates > order - 0.1)
-    np.testing.assert_allclose(rates[-1], order, atol=0.15)
+    np.testing.assert_allclose(rates, order, atol=tolerance)
 
 
 def test_energy_of_taylor_green_decays_at_the_exact_rate():
@@ -263,7 +267,7 @@ def test_float32_is_close_to_float64(state):
 
 @pytest.mark.parametrize(
     ("substeps", "jit", "scheme"),
-    [(1, True, "piso"), (2, False, "piso"), (1, True, "midpoint")],
+    [(1, True, "piso"), (2, False, "piso"), (2, True, "midpoint")],
 )
 def test_gradients_equal_finite_differences(substeps, jit, scheme):
     """With respect to state, viscosity and forcing, through two frames."""

@@ -64,7 +64,7 @@ def frame(solver, state, params):
 def test_solvers_step_a_frame(system):
     params = {name: tf.constant(v) for name, v in parameters(system, 2).items()}
     state = tf.constant(system.initial_state(params, 0))
-    solvers = [system.reference(), system.refined(2)]
+    solvers = [system.reference(), system.refined(4)]
     for solver in [*solvers, *(system.coarse(kind, 1.0) for kind in system.coarse_kinds)]:
         assert isinstance(solver, Solver)
         assert solver.frame_time == pytest.approx(system.frame_time)
