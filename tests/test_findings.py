@@ -2,6 +2,7 @@
 
 import itertools
 import pathlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,15 @@ import pytest
 from scipy import stats
 
 from tfunroll.results import COLUMNS
-from tfunroll.study import comparisons, description, figures, findings, statistics, trends
+from tfunroll.study import (
+    comparisons,
+    description,
+    figures,
+    findings,
+    publishing,
+    statistics,
+    trends,
+)
 
 SEEDS = range(5)
 
@@ -48,7 +57,8 @@ def made_up(
         )  # fmt: skip
     labels = {run_id: run_id for run_id in runs}
     table, trainings = pd.DataFrame(rows), pd.DataFrame(trained)
-    return SimpleNamespace(study=study, labels=labels, table=table, trainings=trainings)
+    where = pathlib.Path("nowhere")
+    return SimpleNamespace(study=study, labels=labels, table=table, trainings=trainings, out=where)
 
 
 EFFECT = {"ONE": 1.0, "NOG": 0.8, "WIG": 0.5}
@@ -95,13 +105,47 @@ def test_the_papers_own_ratios_agree():
 def test_an_incomplete_matrix_has_provisional_verdicts_and_its_notes(state, monkeypatch):
     monkeypatch.setattr(findings, "table", lambda gathered, markdown: "TABLE")
     gathered = made_up({"a": {"width": 4}, "b": {"width": 8}}, lambda s, m: EFFECT[m])
-    gathered.states, gathered.out = {"a": "finished", "b": state}, pathlib.Path("nowhere")
+    gathered.states = {"a": "finished", "b": state}
     found = findings.Finding("Title", "", "numbers", findings.AGREES)
-    notes = {"made-up-mini": "How the runs were chosen."}
-    text = findings.page([(gathered, [found])], notes=notes)
+    text = findings.section(gathered, [found], "How the runs were chosen.")
     assert ("**provisional, agrees**" in text) == (state == "not run")
     assert "**agrees**" in text or state == "not run"
     assert "How the runs were chosen." in text
+
+
+def test_a_page_keeps_the_studies_that_are_not_gathered_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(findings, "table", lambda gathered, markdown: "TABLE")
+    for name, number in (("modalities", 0.5), ("mine", 0.4), ("modalities", 0.3)):
+        gathered = made_up({"a": {"width": 4}}, lambda s, m: EFFECT[m])
+        gathered.study = replace(gathered.study, name=name)
+        gathered.states, gathered.out = {"a": "finished"}, tmp_path
+        gathered.summary = pd.DataFrame({"frame": [pd.NA], "subset": ["all"]})
+        (tmp_path / "p.png").write_bytes(b"picture")
+        found = findings.Finding("Title", "paper", f"is {number}", "agrees", "", "p", str(number))
+        publishing.publish([(gathered, [found])], tmp_path / "docs")
+    text = (tmp_path / "docs" / "findings.md").read_text()
+    assert "is 0.5" not in text
+    assert text.index("is 0.3") < text.index("is 0.4")  # a user's own studies come last
+    assert "![Title](study/modalities-mini/p.png)" in text
+    assert "![Title](p.png)" in (tmp_path / "docs/study/mine-mini/section.md").read_text()
+    overview = text.split("## At a glance")[1].split("## Made up")[0]
+    assert [row.split("|")[3].strip() for row in overview.splitlines() if "mini" in row] == [
+        "0.3",
+        "0.4",
+    ]
+    listed = text.split("## Not run yet")[1]
+    assert "| modalities | mini" not in " ".join(listed.split())
+    assert "| modalities | small" in " ".join(listed.split())
+
+
+def test_systems_are_told_apart():
+    runs = {"a": {"width": 4}, "k": {"system": "kolmogorov"}}
+    effect = {"ks": EFFECT, "kolmogorov": {"ONE": 1.0, "NOG": 1.5, "WIG": 0.9}}
+    ours = comparisons.order(made_up(runs, lambda s, m: effect[s.get("system", "ks")][m])).ours
+    by_system = ours.split("By system: ")[1]
+    values = [float(x.split()[1]) for x in by_system.replace(". ", "; ").replace(
+        "ks: ", "").replace("kolmogorov: ", "").split("; ")]  # fmt: skip
+    assert values == pytest.approx([0.8, 0.5, 1.5, 0.9], rel=0.1)
 
 
 def test_a_seed_that_diverges_is_not_left_out():

@@ -8,7 +8,7 @@ from scipy import stats
 
 from tfunroll.results import ORDER, SETS
 from tfunroll.run_folder import SHARED
-from tfunroll.study import statistics
+from tfunroll.study import curves, statistics
 from tfunroll.study.findings import AGREES, DIFFERS, OPEN, PARTLY, Finding
 
 SIGNIFICANT = 0.05
@@ -26,6 +26,7 @@ def order(gathered) -> Finding | None:
     ours = "; ".join(f"{m}/ONE {e}" for m, e in pooled.items())
     each = {m: _each_set(r) for m, r in ratios.items()}
     ours += ". " + "; ".join(f"{m} {text}" for m, text in each.items()) + "."
+    ours += _each_system(gathered, ratios)
     below = {m: e.value < 1 and e.p < SIGNIFICANT for m, e in pooled.items()}
     above = [m for m, e in pooled.items() if e.value > 1 and e.p < SIGNIFICANT]
     inside = all(_where(PAPER_RATIOS[m], e) == "inside" for m, e in pooled.items())
@@ -46,6 +47,7 @@ def order(gathered) -> Finding | None:
         verdict,
         f"{why}. {budget(gathered)}",
         "ratios",
+        ", ".join(f"{m}/ONE {e.value:.2f}" for m, e in pooled.items()),
     )
 
 
@@ -86,12 +88,13 @@ def correction(gathered) -> Finding | None:
         verdict,
         why,
         "errors",
+        f"{pooled.value:.1f} times",
     )
 
 
 def robustness(gathered) -> Finding | None:
     """In how many cells and test sets the order holds."""
-    texts, fractions = [], []
+    texts, fractions, short = [], [], []
     for modality in ("NOG", "WIG"):
         ratios = log_ratios(gathered, modality)
         if not len(ratios):
@@ -107,6 +110,7 @@ def robustness(gathered) -> Finding | None:
             f"{clear}; significantly above in {against}"
         )
         fractions.append((below / len(each), against))
+        short.append(f"{modality} < ONE in {below} of {len(each)}")
     if not texts:
         return None
     verdict = (
@@ -122,13 +126,14 @@ def robustness(gathered) -> Finding | None:
         "No correction for testing many cells; the sign test takes cells as independent, which "
         "cells that share a system are not.",
         "ratios",
+        ", ".join(short),
     )
 
 
 def convergence(gathered) -> Finding | None:
     """NOG/ONE and WIG/ONE after long training."""
     paper = {(26, 8): "NOG/ONE 0.46, WIG/ONE 0.08", (52, 12): "NOG/ONE 0.29, WIG/ONE 0.12"}
-    texts, ratios = [], []
+    texts, ratios, short = [], [], []
     for run_id in gathered.labels:
         for modality in ("NOG", "WIG"):
             logs = log_ratios(gathered, modality, [run_id])
@@ -136,6 +141,7 @@ def convergence(gathered) -> Finding | None:
                 e = statistics.geometric(logs.groupby("seed")["log"].mean())
                 ratios.append(e)
                 texts.append(f"{gathered.labels[run_id]} {modality}/ONE {e}")
+                short.append(f"{modality}/ONE {e.value:.2f}")
     if not texts:
         return None
     verdict = (
@@ -146,11 +152,31 @@ def convergence(gathered) -> Finding | None:
     return Finding(
         "Long training widens the gaps",
         "; ".join(f"{size}: {ratio}" for size, ratio in paper.items()),
-        "; ".join(texts) + ".",
+        "; ".join(texts) + "." + _on_the_way(gathered),
         verdict,
         budget(gathered),
         "convergence",
+        ", ".join(short),
     )
+
+
+def _on_the_way(gathered) -> str:
+    """The ratios of the validation errors while training, at a quarter, a half and the end."""
+    frame, texts = curves.validation(gathered), []
+    for (run_id, modality), part in frame.groupby(["run", "modality"], sort=False):
+        base = frame[(frame["run"] == run_id) & (frame["modality"] == "ONE")]
+        if modality not in ORDER[1:] or not len(base):
+            continue
+        a, b = (np.log(p.pivot_table(index="update", columns="seed", values="error")
+                       .replace([0, np.inf], np.nan)) for p in (part, base))  # fmt: skip
+        ratio = np.exp((a - b).mean(axis=1)).dropna()
+        if not len(ratio):
+            continue
+        last = ratio.index.max()
+        at = [ratio.index[np.abs(ratio.index - share * last).argmin()] for share in (0.25, 0.5, 1)]
+        points = ", ".join(f"{ratio[n]:.2f} after {n}" for n in dict.fromkeys(at))
+        texts.append(f"{gathered.labels[run_id]} {modality}/ONE {points} updates")
+    return f" Of validation errors: {'; '.join(texts)}." if texts else ""
 
 
 def alternatives(gathered) -> Finding | None:
@@ -161,13 +187,14 @@ def alternatives(gathered) -> Finding | None:
     if not plain:
         return None
     base, texts = (plain[0], "ONE"), []
-    time = _seconds(gathered)
+    time, ratios = _seconds(gathered), {}
     for model in models:
         if model[1] in ORDER and model != base:
             logs = statistics.log_ratio(errors, model, base).mean(axis=1)
             cost = time.get(model, np.nan) / time.get(base, np.nan)
             name = f"{gathered.labels[model[0]]} {model[1]}"
-            texts.append(f"{name}: {statistics.geometric(logs)}, time × {cost:.2f}")
+            ratios[name] = statistics.geometric(logs)
+            texts.append(f"{name}: {ratios[name]}, time × {cost:.2f}")
     names = errors.index.get_level_values("modality")
     solver = errors.loc[names.str.startswith("equal-cost"), "mean"]
     beside = (
@@ -181,6 +208,7 @@ def alternatives(gathered) -> Finding | None:
         "Times are medians over seeds of the whole training, compilation included, on a machine "
         "with other work: they say that costs are alike, not by how many per cent they differ.",
         "errors",
+        ", ".join(f"{name} {e.value:.2f}" for name, e in ratios.items()),
     )
 
 
@@ -230,3 +258,16 @@ def _each_set(ratios: pd.DataFrame) -> str:
         e = statistics.geometric(part.groupby("seed")["log"].mean())
         texts.append(f"{SETS.get(name, name)} {e.value:.2f} (p = {e.p:.2g})")
     return ", ".join(texts)
+
+
+def _each_system(gathered, ratios: dict[str, pd.DataFrame]) -> str:
+    """The same for each system by itself, where there are several."""
+    system = {run_id: gathered.study.config(run_id).system for run_id in gathered.labels}
+    texts = []
+    for name in dict.fromkeys(system.values()):
+        its = {m: r[r["run"].map(system) == name] for m, r in ratios.items()}
+        each = [f"{m} {statistics.geometric(r.groupby('seed')['log'].mean())}"
+                for m, r in its.items() if len(r)]  # fmt: skip
+        if each:
+            texts.append(f"{name}: {'; '.join(each)}")
+    return f" By system: {'. '.join(texts)}." if len(texts) > 1 else ""

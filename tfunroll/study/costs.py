@@ -13,7 +13,7 @@ from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.flops import flops_per_frame
 from tfunroll.models import build_net, build_stepper
-from tfunroll.study import findings, folder
+from tfunroll.study import folder, publishing
 from tfunroll.study.description import Study, chosen
 from tfunroll.updates import UPDATES_PER_CALL, Updates
 
@@ -82,7 +82,7 @@ def estimate(
     for run_id, why in unknown.items():
         text += f"\nnot estimated: {run_id}: {why}"
     if docs and not part and not only:
-        findings.save_estimate(study, docs, total / 3600, len(unknown), HOW)
+        publishing.save_estimate(study, docs, total / 3600, len(unknown), HOW)
     return text
 
 

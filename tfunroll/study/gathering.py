@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Sequence
 
 from tfunroll import results, runs
-from tfunroll.study import analyses, figures, findings, folder
+from tfunroll.study import analyses, figures, findings, folder, publishing
 from tfunroll.study.collection import collect, progress, table
 
 PICTURES = ("*.png", "*.gif")
@@ -14,7 +14,7 @@ def gather(outs: Sequence[pathlib.Path], docs: str = "") -> str:
     """Writes results.csv, summary.csv, figures and findings.md of each study's folder.
 
     Args:
-      docs: a folder for findings.md of all of these studies, with their summaries and figures.
+      docs: a folder whose findings.md, summaries and figures of these studies are renewed.
     Returns:
       the tables and the paths of what was written, as text.
     Raises:
@@ -30,12 +30,13 @@ def gather(outs: Sequence[pathlib.Path], docs: str = "") -> str:
         paths = figures.draw(gathered)
         found = analyses.analyse(gathered)
         all_findings.append((gathered, found))
-        (out / "findings.md").write_text(findings.page([(gathered, found)]), encoding="utf-8")
+        page = f"{findings.HEAD}\n\n{findings.section(gathered, found)}\n"
+        (out / "findings.md").write_text(page, encoding="utf-8")
         written = [out / "results.csv", out / "summary.csv", out / "findings.md", *paths]
         lines = "\n".join(f"  {path}" for path in written)
         texts.append(f"{table(gathered)}\n\n{progress(gathered)}\n\nwritten:\n{lines}")
     if docs:
-        texts.append(f"written:\n  {findings.publish(all_findings, pathlib.Path(docs))}")
+        texts.append(f"written:\n  {publishing.publish(all_findings, pathlib.Path(docs))}")
     return "\n\n".join(texts)
 
 

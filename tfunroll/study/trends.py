@@ -17,7 +17,7 @@ def scaling(gathered) -> Finding | None:
     for name in ("system", "mode", "net"):
         frame[name] = [getattr(gathered.study.config(run_id), name) for run_id in frame["run"]]
     several = [n for n in ("system", "net") if frame[n].nunique() > 1]
-    texts, exponents = [], []
+    texts, exponents, short = [], [], []
     for key, part in frame.groupby([*several, "mode", "modality"], sort=False):
         by_size = part.pivot_table(index="seed", columns="num_weights", values="error").dropna()
         if by_size.shape[1] < 3:
@@ -28,6 +28,7 @@ def scaling(gathered) -> Finding | None:
             continue
         e = statistics.power(by_size.columns.to_numpy(), by_size.to_numpy())
         exponents.append(e)
+        short.append(f"{name}: n^{e.value:.2f}")
         texts.append(f"{name}: n^{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]")
     if not texts:
         return None
@@ -40,6 +41,7 @@ def scaling(gathered) -> Finding | None:
         verdict,
         f"−1/3 lies in {sum(holds)} of {len(holds)} intervals. {budget(gathered)}",
         "scaling",
+        ", ".join(short),
     )
 
 
@@ -58,14 +60,16 @@ def horizon(gathered) -> Finding | None:
     frame = curves.by_setting(gathered, curves.longest)
     if frame["x"].nunique() < 3:
         return None
-    texts, interior = [], []
+    texts, interior, short = [], [], []
     for (family, modality), part in frame.groupby(["family", "modality"], sort=False):
         part = part.groupby("x")[["error", "validation"]].mean().fillna(np.inf)
         if not np.isfinite(part["error"]).any():
             texts.append(f"{family} {modality}: all diverge")
+            short.append(texts[-1])
             continue
         best, chosen = part["error"].idxmin(), part["validation"].idxmin()
         interior.append(best < part.index.max())
+        short.append(f"{family} {modality}: best m = {best:g}")
         texts.append(
             f"{family} {modality}: best m = {best:g}, validation chooses {chosen:g} "
             f"(error × {part['error'][chosen] / part['error'][best]:.2f})"
@@ -78,6 +82,7 @@ def horizon(gathered) -> Finding | None:
         f"{sum(interior)} of {len(interior)} have their best m inside the range tried. All "
         "horizons see equally many states, so long ones have fewer updates.",
         "horizon",
+        "; ".join(short),
     )
 
 
@@ -99,6 +104,7 @@ def transition(gathered) -> Finding | None:
         OPEN,
         f"c = 1 is the solver alone, exact on these data, and is not trained. {NO_NUMBER}",
         "transition",
+        "; ".join(texts),
     )
 
 
@@ -126,4 +132,5 @@ def stability(gathered) -> Finding | None:
         OPEN,
         NO_NUMBER,
         "stability",
+        f"bounded to the end: {', '.join(texts)}",
     )
