@@ -4,7 +4,9 @@ import fcntl
 import multiprocessing
 import os
 import pathlib
+import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 GRACE = 25.0  # seconds that tasks have to end by themselves once a stop is asked for
+MEMORY = 0.5  # share of the machine's memory that all worker processes together may hold on to
 
 _PROGRESS = None  # where reports go: in a worker a queue, else the progress bar itself
 _WEIGHT = 1.0  # of the task at work
@@ -113,12 +116,16 @@ def _run_in_processes(tasks, workers, bar, locks):
     drain = threading.Thread(target=_drain, args=(queue, bar), daemon=True)
     drain.start()
     threads = max(1, (os.cpu_count() or 1) // workers)
-    pool = ProcessPoolExecutor(
-        workers, context, initializer=_start_worker, initargs=(queue, threads, os.getpid(), locks)
-    )
+
+    def start() -> ProcessPoolExecutor:
+        arguments = (queue, threads, os.getpid(), locks)
+        return ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=arguments)
+
+    pools = [start() for _ in range(workers)]
     try:
-        results = _run_in_pool(tasks, pool, workers, bar)
-        pool.shutdown()
+        results = _run_in_pools(tasks, pools, start, bar)
+        for pool in pools:
+            pool.shutdown()
         return results
     except BrokenProcessPool:
         if _STOP.is_set():  # GRACE was over
@@ -126,7 +133,7 @@ def _run_in_processes(tasks, workers, bar, locks):
         reason = "a worker process was killed, perhaps for want of memory (fewer --workers?)"
         raise InterruptedRunError(reason, 1) from None
     except BaseException:
-        for process in list((pool._processes or {}).values()):
+        for process in _processes(pools):
             process.kill()
         raise
     finally:
@@ -158,11 +165,18 @@ def _run_here(tasks, bar):
     return results
 
 
-def _run_in_pool(tasks, pool, workers, bar):
+def _run_in_pools(tasks, pools, start, bar):
+    """Each pool is one worker process; one that has grown beyond its share of memory is replaced.
+
+    TensorFlow never frees the programs that XLA compiled for it: each run of a study leaves half a
+    gigabyte behind.
+    """
+    share = MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / len(pools)
     results, waiting, running, deadline = {}, list(tasks), {}, None
     while running or (waiting and not _STOP.is_set()):
+        free = [i for i in range(len(pools)) if i not in [k for _, k in running.values()]]
         for task in [] if _STOP.is_set() else list(waiting):
-            if len(running) == workers:  # not all at once: tasks of one run stay together, as
+            if not free:  # not all at once: tasks of one run stay together, as
                 break  # a process keeps the compiled graphs of a single one
             if not all(name in results for name in task.after):
                 continue
@@ -171,26 +185,38 @@ def _run_in_pool(tasks, pool, workers, bar):
             if failed:
                 results[task.name] = failed[0]
             else:
-                running[pool.submit(task)] = task.name
+                i = free.pop(0)
+                running[pools[i].submit(_measured, task)] = task.name, i
         if _STOP.is_set() and deadline is None:
             deadline = time.monotonic() + GRACE
-            for future in list(running):
-                if future.cancel():
-                    del running[future]
-            for process in pool._processes.values():
+            for process in _processes(pools):
                 process.terminate()  # SIGTERM: the worker's handler asks its task to stop
         if deadline is not None and time.monotonic() > deadline:
-            for process in pool._processes.values():
+            for process in _processes(pools):
                 process.kill()
         done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED) if running else ((), ())
         for future in done:
-            name = running.pop(future)
+            name, i = running.pop(future)
             error = future.exception()
             if isinstance(error, BrokenProcessPool):
                 raise error
-            results[name] = future.result() if error is None else error
+            results[name], used = future.result() if error is None else (error, 0)
+            if used > share:
+                pools[i].shutdown(wait=False)
+                pools[i] = start()
             bar.set_postfix_str(name)
     return results
+
+
+def _measured(task):
+    """The task's result, and the most bytes of memory that this process ever used."""
+    result = task()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return result, unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _processes(pools):
+    return [process for pool in pools for process in (pool._processes or {}).values()]
 
 
 def _drain(queue, bar):
