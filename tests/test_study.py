@@ -7,7 +7,7 @@ import pytest
 
 from tfunroll import study
 from tfunroll.core import InputError
-from tfunroll.study import description, folder
+from tfunroll.study import collection, description, folder
 from tfunroll.study.description import chosen
 from tfunroll.study.execution import report
 
@@ -151,6 +151,20 @@ def test_a_folder_belongs_to_one_description(tmp_path):
     (out / "study.json").write_text('{"name": 3}')
     with pytest.raises(InputError, match="is not a study's folder"):
         folder.read(out)
+
+
+def test_labels_say_what_differs():
+    found = study.load("alternatives", "mini")
+    labels = collection._labels(found, list(found.runs))
+    assert list(labels.values()) == [
+        *("plain", "plain", "plain", "noise=0.001", "noise=0.01"),
+        *("pushforward=1", "pushforward=3", "cut_every=2"),
+    ]
+    found = study.load("horizon", "mini")
+    labels = list(collection._labels(found, list(found.runs)).values())
+    assert len(set(labels)) == len(labels)
+    found = study.load("convergence", "mini")
+    assert list(collection._labels(found, list(found.runs)).values()) == ["resnet"]
 
 
 def test_failures_are_listed_by_reason():

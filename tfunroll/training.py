@@ -77,13 +77,14 @@ class Trainer:
           report: called with the states processed, for a progress bar.
           stop: asked between calls; once it says True, the state is saved and training ends.
         Returns:
-          {"training_loss", "validation_error", "updates", "skipped", "reasons", "seconds"}.
+          {"training_loss", "validation_error", "updates", "skipped", "reasons", "seconds",
+          "processor_seconds"}; the last, of all threads, does not depend on what else runs.
         Raises:
           TrainingDivergedError: after GUARD_PATIENCE skipped updates in a row.
           TrainingStoppedError: if ``stop`` asked for it.
           InputError: if a checkpoint to start from is missing.
         """
-        began = time.monotonic()
+        began, worked = time.monotonic(), time.process_time()
         compiled, state = self.compiled, self.compiled.state
         compiled.reset(job.seed)
         progress = _Progress(job, Checkpoints(folder, compiled.variables), report, stop)
@@ -106,6 +107,7 @@ class Trainer:
             "skipped": int(state.skipped),
             "reasons": progress.reasons,
             "seconds": time.monotonic() - began,
+            "processor_seconds": time.process_time() - worked,
         }
 
     def _train_stage(self, stage: Stage, before: int, progress: "_Progress"):

@@ -101,23 +101,35 @@ def _trainings(run_id: str, path: pathlib.Path) -> list[dict]:
 
 
 def _labels(study: Study, present: Sequence[str]) -> dict[str, str]:
-    """Ids without hash and without the words that all have in common; different for each run."""
+    """Ids without hash and without the words that all have in common, with settings where these do
+    not tell runs of equal modalities apart."""
     words = {run_id: run_id.split("-")[:-1] for run_id in present}
     columns = list(zip(*words.values(), strict=True))
     kept = [i for i, column in enumerate(columns) if len(set(column)) > 1]
     labels = {run_id: " ".join(w[i] for i in kept) for run_id, w in words.items()}
-    hidden = ("modalities", "metrics", "horizon", "long_horizon", "mode", "net", "size", "steps")
-    for run_id, label in labels.copy().items():
-        alike = [r for r in present if labels[r] == label]
-        configs = [study.config(r) for r in alike]
-        own = study.config(run_id)
-        more = [n for n in study.varying() if n not in hidden
-                and len({getattr(c, n) for c in configs}) > 1]  # fmt: skip
-        words_ = [label, *(f"{n}={getattr(own, n)}" for n in more if getattr(own, n))]
-        labels[run_id] = " ".join(words_).strip() or own.net
-    taken: dict[str, int] = {}
-    for run_id, label in labels.items():
-        taken[label] = taken.get(label, 0) + 1
-        if taken[label] > 1:
-            labels[run_id] = f"{label} ({taken[label]})"
-    return labels
+    hidden = {"modalities", "metrics", "horizon", "long_horizon", "mode", "net", "size", "steps"}
+    varying = [name for name in study.varying() if name not in hidden]
+    configs = {run_id: study.config(run_id) for run_id in present}
+
+    def label(run_id, names):
+        more = [f"{n}={v}" for n in names if (v := getattr(configs[run_id], n))]
+        return " ".join([labels[run_id], *more]).strip()
+
+    def different(names, alike):
+        """Whether these settings, with the modalities that every table shows, tell all apart."""
+        return len({(label(r, names), configs[r].modalities) for r in alike}) == len(alike)
+
+    found = {}
+    for run_id in present:
+        alike = [r for r in present if labels[r] == labels[run_id]]
+        names = [n for n in varying if len({getattr(configs[r], n) for r in alike}) > 1]
+        short = [n for n in names if n != "curriculum"]  # long: only where nothing else tells
+        text = label(run_id, short if different(short, alike) else names)
+        found[run_id] = text or ("plain" if len(alike) > 1 else configs[run_id].net)
+    taken: dict[tuple, int] = {}
+    for run_id, text in found.items():
+        key = (text, configs[run_id].modalities)
+        taken[key] = taken.get(key, 0) + 1
+        if taken[key] > 1:
+            found[run_id] = f"{text} ({taken[key]})"
+    return found

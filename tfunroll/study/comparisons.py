@@ -187,11 +187,11 @@ def alternatives(gathered) -> Finding | None:
     if not plain:
         return None
     base, texts = (plain[0], "ONE"), []
-    time, ratios = _seconds(gathered), {}
+    times, ratios = _processor_times(gathered), {}
     for model in models:
         if model[1] in ORDER and model != base:
             logs = statistics.log_ratio(errors, model, base).mean(axis=1)
-            cost = time.get(model, np.nan) / time.get(base, np.nan)
+            cost = times.get(model, np.nan) / times.get(base, np.nan)
             name = f"{gathered.labels[model[0]]} {model[1]}"
             ratios[name] = statistics.geometric(logs)
             texts.append(f"{name}: {ratios[name]}, time × {cost:.2f}")
@@ -205,17 +205,16 @@ def alternatives(gathered) -> Finding | None:
         "",
         f"error over ONE's: {'; '.join(texts)}.{beside}",
         OPEN,
-        "Times are medians over seeds of the whole training, compilation included, on a machine "
-        "with other work: they say that costs are alike, not by how many per cent they differ.",
+        "Times are processor times of the whole training with compilation, medians over seeds.",
         "errors",
         ", ".join(f"{name} {e.value:.2f}" for name, e in ratios.items()),
     )
 
 
-def _seconds(gathered) -> dict[tuple[str, str], float]:
+def _processor_times(gathered) -> dict[tuple[str, str], float]:
     """(run, modality) -> seconds of training, with its shared stages, median over seeds."""
     frame = gathered.trainings.pivot_table(
-        index=["run", "seed"], columns="modality", values="seconds"
+        index=["run", "seed"], columns="modality", values="processor_seconds"
     )
     shared = frame.pop(SHARED).fillna(0) if SHARED in frame else 0.0
     return frame.add(shared, axis=0).groupby("run").median().stack().to_dict()
