@@ -52,8 +52,9 @@ def made_up(
             }
             rows.append(row)
         trained.append(
-            {"run": run_id, "modality": modality, "seed": seed, "updates": 100, "training_loss": 1.0,
-             "seconds": 3.0, "processor_seconds": 2.0, "validation_error": (validation or error)(settings, modality)}
+            {"run": run_id, "modality": modality, "seed": seed, "updates": 100, "seconds": 3.0,
+             "processor_seconds": 2.0, "training_loss": 1.0,
+             "validation_error": (validation or error)(settings, modality)}
         )  # fmt: skip
     labels = {run_id: run_id for run_id in runs}
     table, trainings = pd.DataFrame(rows), pd.DataFrame(trained)
