@@ -21,7 +21,7 @@ TIMED = 3.0  # seconds in which a rate is measured, unless 100 updates take less
 FRAMES = 1000  # of the stand-in data: as drawing from very few windows is slow
 HOW = (
     "floating point operations counted from each run's graph, times the time per operation of a "
-    "compiled WIG update, measured once per system and architecture at its run of median size; "
+    "compiled WIG update, measured once per system, mode and architecture at its run of median size; "
     "with compilation, without evaluation"
 )
 
@@ -40,11 +40,11 @@ def estimate(
     first = next(iter(configs.values()))
     networks = {i: len(c.seeds) * len(c.modalities) for i, c in configs.items()}
     count = count or runs.worker_count(first, sum(networks.values()))
-    kinds: dict[tuple[str, str], dict[str, int]] = {}
+    kinds: dict[tuple[str, str, str], dict[str, int]] = {}
     unknown = {}
     for run_id, config in configs.items():
         try:
-            kinds.setdefault((config.system, config.net), {})[run_id] = operations(config)
+            kinds.setdefault((config.system, config.mode, config.net), {})[run_id] = operations(config)
         except InputError as error:
             unknown[run_id] = str(error)
     tasks = []
@@ -56,7 +56,7 @@ def estimate(
     measured = workers.run_tasks(tasks, count, len(tasks), "timing") if tasks else {}
     rows, total, left, total_updates = [], 0.0, 0.0, 0
     for run_id, config in configs.items():
-        kind = (config.system, config.net)
+        kind = (config.system, config.mode, config.net)
         outcome = measured.get(" ".join(kind)) if run_id not in unknown else None
         if isinstance(outcome, Exception):
             unknown[run_id] = " ".join(str(outcome).split())[:100]
@@ -140,7 +140,7 @@ def _stand_in(config: RunConfig) -> data.Dataset:
     values = np.asarray(system.splits["train"][:2], float)
     ranges = system.params
     params = {
-        name: values if i == 0 else np.full_like(values, np.sqrt(r.low * r.high))
+        name: values if i == 0 else np.full_like(values, (r.low + r.high) / 2)
         for i, (name, r) in enumerate(ranges.items())
     }
     states = np.asarray(system.initial_state(params, 0), np.float32)
