@@ -21,8 +21,8 @@ TIMED = 3.0  # seconds in which a rate is measured, unless 100 updates take less
 FRAMES = 1000  # of the stand-in data: as drawing from very few windows is slow
 HOW = (
     "floating point operations counted from each run's graph, times the time per operation of a "
-    "compiled WIG update, measured once per system, mode and architecture at its run of median size; "
-    "with compilation, without evaluation"
+    "compiled WIG update, measured once per system, mode and architecture at its run of median "
+    "size; with compilation, without evaluation"
 )
 
 
@@ -44,7 +44,8 @@ def estimate(
     unknown = {}
     for run_id, config in configs.items():
         try:
-            kinds.setdefault((config.system, config.mode, config.net), {})[run_id] = operations(config)
+            kind = (config.system, config.mode, config.net)
+            kinds.setdefault(kind, {})[run_id] = operations(config)
         except InputError as error:
             unknown[run_id] = str(error)
     tasks = []
