@@ -34,7 +34,7 @@ def solver(
       points: cells per axis. dt: sub-step, FRAME_TIME over a whole number.
       sweeps: Jacobi sweeps of the predictor.
       refinement: cells per cell of the networks' grid; by default so that this is POINTS.
-      scheme: of incompressible.SCHEMES.
+      scheme: of solvers.schemes.SCHEMES.
     Raises:
       InputError: a grid that does not down-sample, a dt that does not divide the frame or is beyond
         the stable limit; it names the largest stable one.
