@@ -24,8 +24,15 @@ from tfunroll.datasets.hosting import SUMS, Archive
 from tfunroll import systems
 from tfunroll.core import InputError, check_choice
 from tfunroll.systems import System
+from tfunroll.systems.base import TEST_SPLITS
 
 HOSTED = "hosted"
+Count = tuple[int, int]  # trajectories per value of the varied parameter, frames kept of each
+
+
+def counts(train: Count, validation: Count, tests: Count) -> dict[str, Count]:
+    """Those of all splits, where both test sets are alike."""
+    return {"train": train, "validation": validation, **dict.fromkeys(TEST_SPLITS, tests)}
 
 
 # eq=False and not frozen as its base class, which dataclasses demand: do not change one.
@@ -34,12 +41,14 @@ class TrajectoryConfig(tfds.core.BuilderConfig):
     """A variant of a dataset.
 
     Attributes:
+      splits: split -> its Count; empty for what is not made here.
       parallel: generate in worker processes; not worth their start-up for what takes seconds.
       manual: reads files that the user put into TFDS's manual directory.
       hosted: downloads an archive that scripts/publish_data.py made. Every dataset has one such
         config, of this name; its fields of the subclass must have defaults.
     """
 
+    splits: Mapping[str, Count] = dataclasses.field(default_factory=dict)
     parallel: bool = True
     manual: bool = False
     hosted: bool = False

@@ -24,6 +24,7 @@ from tfunroll.core import InputError
 from tfunroll.files import replacing
 
 Arrays = dict[str, np.ndarray]  # "state", "start_time", "params/NAME", "diagnostics/NAME"
+SPLIT_SEEDS = {"train": 0, "validation": 1, "test_interpolation": 2, "test_extrapolation": 3}
 
 _BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 

@@ -180,14 +180,14 @@ def test_a_group_holds_what_the_card_says(small):
 
 
 def test_parts_survive_a_kill_and_change_nothing(small, tmp_path, monkeypatch):
-    made = simulated.SimulatedGroup._simulate
+    made = simulated.SimulatedGroup.time_unit
 
     def stops(self, state, unit):
         if unit == 2:
             raise KeyboardInterrupt
         return made(self, state, unit)
 
-    monkeypatch.setattr(simulated.SimulatedGroup, "_simulate", stops)
+    monkeypatch.setattr(simulated.SimulatedGroup, "time_unit", stops)
     with pytest.raises(KeyboardInterrupt):
         SMALL.load(tmp_path)
     assert len(list(SMALL.path(tmp_path).with_suffix(".parts").iterdir())) == 2
@@ -197,7 +197,7 @@ def test_parts_survive_a_kill_and_change_nothing(small, tmp_path, monkeypatch):
         units.append(unit)
         return made(self, state, unit)
 
-    monkeypatch.setattr(simulated.SimulatedGroup, "_simulate", counts)
+    monkeypatch.setattr(simulated.SimulatedGroup, "time_unit", counts)
     resumed = SMALL.load(tmp_path)
     assert units == [2]
     assert not SMALL.path(tmp_path).with_suffix(".parts").exists()
@@ -207,7 +207,7 @@ def test_parts_survive_a_kill_and_change_nothing(small, tmp_path, monkeypatch):
 
 
 def test_a_run_without_positive_pressure_names_case_time_and_cell(tmp_path, monkeypatch):
-    made = simulated.SimulatedGroup._simulate
+    made = simulated.SimulatedGroup.time_unit
 
     def spoil(self, state, unit):
         if unit == 1:
@@ -215,7 +215,7 @@ def test_a_run_without_positive_pressure_names_case_time_and_cell(tmp_path, monk
             state[1, 3, 10, 1] += 40.0  # flow torn apart: a vacuum behind it
         return made(self, state, unit)
 
-    monkeypatch.setattr(simulated.SimulatedGroup, "_simulate", spoil)
+    monkeypatch.setattr(simulated.SimulatedGroup, "time_unit", spoil)
     monkeypatch.setattr(simulated.Compressible, "check_stable", lambda *a: None)
     with pytest.raises(
         InputError, match=r"mach=0\.6: density or pressure is not positive at time 1\.0.* cell j="
@@ -237,7 +237,7 @@ def test_a_sub_step_that_is_too_long_is_named():
     fast = SMALL.initial_state()
     fast[..., 1] *= 30
     with pytest.raises(InputError, match=r"dt=0\.00416667 is beyond the stable limit at mach=0\.5"):
-        SMALL._simulate(fast, 0)
+        SMALL.time_unit(fast, 0)
 
 
 def test_steady_flows_are_left_out_of_training(small):

@@ -1,10 +1,9 @@
 """PISO with sides and a body: closed forms, orders, balances, symmetries, gradients, mistakes."""
 
-import functools
-
 import numpy as np
 import pytest
 import tensorflow as tf
+from flows import check_gradients, run
 
 from tfunroll.core import InputError
 from tfunroll.ops import capacitance, immersed
@@ -12,25 +11,11 @@ from tfunroll.ops.grid import Grid, stretched
 from tfunroll.ops.stencils import divergence, gradient
 from tfunroll.solvers.incompressible import Incompressible
 from tfunroll.systems import cylinder, wake
-from tfunroll.unrolling import repeat
 
 RNG = np.random.default_rng(0)
 SLIP = (("slip", "slip"),) * 2
 CHANNEL = (("no-slip", "no-slip"), ("periodic", "periodic"))
 REYNOLDS = [100.0, 300.0]
-
-
-@functools.cache
-def compiled(solver, steps):
-    @tf.function(jit_compile=True, autograph=False)
-    def compiled(state, reynolds):
-        return repeat(solver.bind({"reynolds": reynolds}), steps)(state)
-
-    return compiled
-
-
-def run(solver, state, reynolds, steps):
-    return compiled(solver, steps)(tf.constant(state), tf.constant(reynolds, tf.float64)).numpy()
 
 
 def small(**options):
@@ -238,19 +223,7 @@ def test_gradients_equal_finite_differences(pressure, substeps):
         RNG.normal(size=(1, 16, 24, 2)),
         np.array([1.0, 0.1]) + 0.1 * RNG.normal(size=(2, 16, 2)),
     ]
-    point = [tf.constant(x) for x in point]
-    with tf.GradientTape() as tape:
-        tape.watch(point)
-        out = value(*point)
-    gradients = tape.gradient(out, point)
-    h = 1e-6
-    for i, gradient_i in enumerate(gradients):
-        direction = tf.constant(RNG.normal(size=point[i].shape))
-        moved = [
-            value(*point[:i], point[i] + sign * h * direction, *point[i + 1 :]) for sign in (1, -1)
-        ]
-        difference = (moved[0] - moved[1]) / (2 * h)
-        np.testing.assert_allclose(tf.reduce_sum(gradient_i * direction), difference, rtol=1e-5)
+    check_gradients(value, point, RNG, rtol=1e-5)
 
 
 # ---------------------------------------------------------------------- geometry and mistakes

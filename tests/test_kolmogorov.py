@@ -218,7 +218,7 @@ def test_seeds_and_times_of_the_tests_are_unseen():
 
 
 def test_parts_survive_a_kill_and_change_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(simulated, "PART", 1)
+    monkeypatch.setattr(simulated.SimulatedGroup, "part", 1)
     whole = SMALL.generate()
     assert whole["state"].shape == (1, 70, 32, 32, 3)
     scratch = SMALL.path(tmp_path).with_suffix(".parts")
@@ -250,7 +250,7 @@ def test_parts_survive_a_kill_and_change_nothing(tmp_path, monkeypatch):
 
 
 def test_a_simulation_that_blows_up_names_frame_and_reynolds_number(tmp_path, monkeypatch):
-    monkeypatch.setattr(simulated, "PART", 1)
+    monkeypatch.setattr(simulated.SimulatedGroup, "part", 1)
     solver, advance = simulated._compiled(32, 0.01)
     calls = []
 

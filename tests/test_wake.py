@@ -154,7 +154,7 @@ def test_gradients_through_a_corrected_rollout(state):
 
 
 def test_parts_survive_a_kill_and_change_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(simulated, "PART", 1)
+    monkeypatch.setattr(simulated.SimulatedGroup, "part", 1)
     whole = SMALL.generate()
     assert whole["state"].shape == (1, 30, 32, 64, 3)
     assert whole["diagnostics/forces"].shape == (1, 30, 2)

@@ -1,11 +1,10 @@
 """TFDS builder of the dataset cylinder_wake; its data card is README.md."""
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tfunroll.datasets.base import TrajectoryBuilder, TrajectoryConfig
+from tfunroll.datasets.base import TrajectoryBuilder, TrajectoryConfig, counts
 from tfunroll.datasets.cylinder_wake import simulated
 
 from tfunroll.systems import cylinder, wake
@@ -16,13 +15,11 @@ class Config(TrajectoryConfig):
     """A variant of the dataset.
 
     Attributes:
-      splits: split -> (trajectories per Reynolds number, frames kept).
       spin_up: time units dropped from each trajectory.
       refinement: cells of the reference solver per cell of the networks' grid, along each axis.
       stored_refinement: of the stored states.
     """
 
-    splits: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     spin_up: int = 80
     refinement: int = wake.REFINEMENT
     stored_refinement: int = 1
@@ -33,12 +30,7 @@ class Config(TrajectoryConfig):
         return wake.FRAME_TIME / self.refinement
 
 
-_DEFAULT_SPLITS = {
-    "train": (1, 500),
-    "validation": (1, 200),
-    "test_interpolation": (1, 500),
-    "test_extrapolation": (1, 500),
-}
+_DEFAULT_SPLITS = counts(train=(1, 500), validation=(1, 200), tests=(1, 500))
 
 
 class Builder(TrajectoryBuilder):
@@ -55,12 +47,7 @@ class Builder(TrajectoryBuilder):
         Config(
             name="tiny",
             description="A small set for tests: reference on 64 x 128 cells, hardly spun up.",
-            splits={
-                "train": (1, 120),
-                "validation": (1, 110),
-                "test_interpolation": (1, 420),
-                "test_extrapolation": (1, 420),
-            },
+            splits=counts(train=(1, 120), validation=(1, 110), tests=(1, 420)),
             spin_up=10,
             refinement=2,
             parallel=False,
@@ -74,12 +61,7 @@ class Builder(TrajectoryBuilder):
         Config(
             name="study",
             description="1500 training frames per Reynolds number, spin-up of 100 time units.",
-            splits={
-                "train": (3, 500),
-                "validation": (1, 500),
-                "test_interpolation": (3, 500),
-                "test_extrapolation": (3, 500),
-            },
+            splits=counts(train=(3, 500), validation=(1, 500), tests=(3, 500)),
             spin_up=100,
         ),
         Config(

@@ -5,30 +5,23 @@ import functools
 
 import numpy as np
 import tensorflow as tf
-from tfunroll.datasets.base import energy
 from tfunroll.datasets.generation import Arrays
-from tfunroll.datasets.simulation import Simulation
+from tfunroll.datasets.simulation import IncompressibleSimulation
 
 from tfunroll.systems import cylinder, wake
 from tfunroll.unrolling import rollout
 
 UNIT = round(1 / wake.FRAME_TIME)  # frames per time unit: one call of the compiled solver
-PART = 20  # time units per saved part; a few seconds of work
 
 
 @dataclasses.dataclass(frozen=True)
-class SimulatedGroup(Simulation):
+class SimulatedGroup(IncompressibleSimulation):
     """One trajectory; see Simulation.
 
     Attributes:
       refinement, dt: of the solver. stored_refinement: of the stored states.
     """
 
-    split: str
-    reynolds: float
-    trajectory: int
-    frames: int
-    spin_up: int
     refinement: int
     dt: float
     stored_refinement: int
@@ -36,16 +29,11 @@ class SimulatedGroup(Simulation):
     unit = UNIT
 
     @property
-    def part(self):
-        return PART
-
-    @property
     def factor(self):
         return self.refinement // self.stored_refinement
 
     def initial_state(self) -> np.ndarray:
-        params = {"reynolds": np.array([self.reynolds])}
-        return wake.initial_state(params, self.seed, self.refinement).astype(np.float32)
+        return wake.initial_state(self.params, self.seed, self.refinement).astype(np.float32)
 
     def compiled(self):
         return _compiled(self.refinement, self.dt)[:2]
@@ -59,17 +47,8 @@ class SimulatedGroup(Simulation):
         reynolds = tf.fill([len(frames)], tf.constant(self.reynolds, tf.float32))
         return {"forces": measure(frames, reynolds).numpy()}
 
-    def arrays(self, states, records) -> Arrays:
-        split = self.spin_up * UNIT
-        forces = records["forces"][None]
-        return {
-            "state": states,
-            "start_time": np.array([self.spin_up + wake.FRAME_TIME], np.float32),
-            "params/reynolds": np.array([self.reynolds], np.float32),
-            "diagnostics/energy": energy(states[..., :2]),
-            "diagnostics/forces": forces[:, split : split + self.frames],
-            "diagnostics/spin_up_forces": forces[:, :split],
-        }
+    def diagnostics(self, records) -> Arrays:
+        return self.of_frames("forces", records["forces"])
 
 
 @functools.cache

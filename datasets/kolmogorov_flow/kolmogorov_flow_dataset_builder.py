@@ -1,11 +1,10 @@
 """TFDS builder of the dataset kolmogorov_flow; its data card is README.md."""
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tfunroll.datasets.base import TrajectoryBuilder, TrajectoryConfig
+from tfunroll.datasets.base import TrajectoryBuilder, TrajectoryConfig, counts
 from tfunroll.datasets.kolmogorov_flow import simulated
 
 from tfunroll.systems import kolmogorov
@@ -16,31 +15,19 @@ class Config(TrajectoryConfig):
     """A variant of the dataset.
 
     Attributes:
-      splits: split -> (trajectories per Reynolds number, frames kept).
       spin_up: time units dropped from each trajectory; test trajectories start later by the
         training trajectories' duration, so that their times are unseen too.
       points, dt: of the reference solver.
       stored_points: of the stored states.
     """
 
-    splits: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     spin_up: int = 300
     points: int = kolmogorov.POINTS * kolmogorov.REFINEMENT
     dt: float = kolmogorov.FRAME_TIME / kolmogorov.REFINEMENT
     stored_points: int = kolmogorov.POINTS
 
 
-_DEFAULT_SPLITS = {
-    "train": (3, 500),
-    "validation": (1, 300),
-    "test_interpolation": (3, 500),
-    "test_extrapolation": (3, 500),
-}
-_LONG_SPLITS = {
-    "validation": (1, 500),
-    "test_interpolation": (3, 800),
-    "test_extrapolation": (3, 800),
-}
+_DEFAULT_SPLITS = counts(train=(3, 500), validation=(1, 300), tests=(3, 500))
 
 
 class Builder(TrajectoryBuilder):
@@ -56,12 +43,7 @@ class Builder(TrajectoryBuilder):
         Config(
             name="tiny",
             description="A small set for tests: reference on 64 x 64 cells, hardly spun up.",
-            splits={
-                "train": (1, 150),
-                "validation": (1, 60),
-                "test_interpolation": (2, 280),
-                "test_extrapolation": (2, 280),
-            },
+            splits=counts(train=(1, 150), validation=(1, 60), tests=(2, 280)),
             spin_up=10,
             points=64,
             dt=0.01,
@@ -76,13 +58,13 @@ class Builder(TrajectoryBuilder):
         Config(
             name="study",
             description="6000 training frames per Reynolds number, spin-up of 300 time units.",
-            splits={"train": (4, 1500), **_LONG_SPLITS},
+            splits=counts(train=(4, 1500), validation=(1, 500), tests=(3, 800)),
         ),
         Config(
             name="paper",
             description="One trajectory of 6000 training frames per Reynolds number, as in the "
             "paper, after its spin-up of 50 time units.",
-            splits={"train": (1, 6000), **_LONG_SPLITS},
+            splits=counts(train=(1, 6000), validation=(1, 500), tests=(3, 800)),
             spin_up=50,
         ),
         Config(

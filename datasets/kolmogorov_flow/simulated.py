@@ -8,13 +8,12 @@ import numpy as np
 import tensorflow as tf
 from tfunroll.datasets.base import energy
 from tfunroll.datasets.generation import Arrays
-from tfunroll.datasets.simulation import Simulation
+from tfunroll.datasets.simulation import IncompressibleSimulation
 
 from tfunroll.systems import kolmogorov
 from tfunroll.unrolling import rollout
 
 UNIT = round(1 / kolmogorov.FRAME_TIME)  # frames per time unit: one call of the compiled solver
-PART = 20  # time units per saved part; a few seconds of work
 
 
 def time_units(frames: int) -> int:
@@ -23,18 +22,13 @@ def time_units(frames: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class SimulatedGroup(Simulation):
+class SimulatedGroup(IncompressibleSimulation):
     """One trajectory; see Simulation.
 
     Attributes:
       points, dt: of the solver. stored_points: cells per axis of the stored states.
     """
 
-    split: str
-    reynolds: float
-    trajectory: int
-    frames: int
-    spin_up: int
     points: int
     dt: float
     stored_points: int
@@ -42,31 +36,20 @@ class SimulatedGroup(Simulation):
     unit = UNIT
 
     @property
-    def part(self):
-        return PART
-
-    @property
     def factor(self):
         return self.points // self.stored_points
 
     def initial_state(self) -> np.ndarray:
-        params = {"reynolds": np.array([self.reynolds])}
-        return kolmogorov.initial_state(params, self.seed, self.points).astype(np.float32)
+        return kolmogorov.initial_state(self.params, self.seed, self.points).astype(np.float32)
 
     def compiled(self):
         return _compiled(self.points, self.dt)
 
     def record(self, frames) -> Arrays:
-        return {"energy": energy(frames[None, -1:, ..., :2].numpy())[0]}
+        return {"energy": energy(frames[None, -1:, ..., self.velocity].numpy())[0]}
 
-    def arrays(self, states, records) -> Arrays:
-        return {
-            "state": states,
-            "start_time": np.array([self.spin_up + kolmogorov.FRAME_TIME], np.float32),
-            "params/reynolds": np.array([self.reynolds], np.float32),
-            "diagnostics/energy": energy(states[..., :2]),
-            "diagnostics/spin_up_energy": records["energy"][None, : self.spin_up],
-        }
+    def diagnostics(self, records) -> Arrays:
+        return {"spin_up_energy": records["energy"][:, : self.spin_up]}
 
 
 @functools.cache

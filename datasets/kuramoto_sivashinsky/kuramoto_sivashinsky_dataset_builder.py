@@ -1,11 +1,10 @@
 """TFDS builder of the dataset kuramoto_sivashinsky; its data card is README.md."""
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tfunroll.datasets.base import TrajectoryBuilder, TrajectoryConfig
+from tfunroll.datasets.base import TrajectoryBuilder, TrajectoryConfig, counts
 from tfunroll.datasets.kuramoto_sivashinsky import published, simulated
 
 from tfunroll.systems import ks
@@ -16,24 +15,17 @@ class Config(TrajectoryConfig):
     """A variant of the dataset.
 
     Attributes:
-      splits: split -> (trajectories per domain size, frames kept); empty for published arrays.
       points, dt, substeps: grid, sub-step and sub-steps per frame of the solver.
       spin_up: frames dropped from each trajectory.
     """
 
-    splits: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     points: int = ks.POINTS
     dt: float = 0.5
     substeps: int = 2
     spin_up: int = ks.SYSTEM.spin_up_frames
 
 
-_STUDY_SPLITS = {
-    "train": (6, 5000),
-    "validation": (2, 1000),
-    "test_interpolation": (20, 1000),
-    "test_extrapolation": (20, 1000),
-}
+_STUDY_SPLITS = counts(train=(6, 5000), validation=(2, 1000), tests=(20, 1000))
 
 
 class Builder(TrajectoryBuilder):
@@ -48,12 +40,7 @@ class Builder(TrajectoryBuilder):
         Config(
             name="tiny",
             description="A small set for tests and demonstrations, made in seconds.",
-            splits={
-                "train": (6, 1000),
-                "validation": (1, 300),
-                "test_interpolation": (4, 300),
-                "test_extrapolation": (4, 300),
-            },
+            splits=counts(train=(6, 1000), validation=(1, 300), tests=(4, 300)),
             parallel=False,
         ),
         Config(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 from tfunroll.datasets.base import energy
-from tfunroll.datasets.generation import Arrays, Group
+from tfunroll.datasets.generation import SPLIT_SEEDS, Arrays, Group
 
 from tfunroll.lyapunov import growth_rates, windowed_mean
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
@@ -17,7 +17,6 @@ from tfunroll.unrolling import rollout
 STRIDE = 100  # frames per chaotic flag
 WINDOW = 300  # frames over which the local λ1 is averaged
 THRESHOLD = 0.02  # local λ1 above which a stretch is chaotic; chaos here has 0.05 to 0.09
-SPLIT_SEEDS = {"train": 0, "validation": 1, "test_interpolation": 2, "test_extrapolation": 3}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,15 +3,13 @@
 import contextlib
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from tfunroll.datasets.base import energy
-from tfunroll.datasets.generation import Arrays, Group, read_arrays, write_arrays
+from tfunroll.datasets.generation import SPLIT_SEEDS, Arrays
+from tfunroll.datasets.simulation import Simulation
 
-from tfunroll.core import InputError
 from tfunroll.ops.averaging import volume_average
 from tfunroll.ops.meshes import Mesh
 from tfunroll.solvers.compressible import Compressible
@@ -20,7 +18,6 @@ from tfunroll.systems import aerofoil
 
 UNIT = round(1 / aerofoil.FRAME_TIME)  # frames per c/U: one call of the compiled solver
 STEADY = 2e-3  # rms of the lift coefficient below which a kept flow counts as steady
-SPLIT_SEEDS = {"train": 0, "validation": 1, "test_interpolation": 2, "test_extrapolation": 3}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +35,11 @@ class Grid:
 
 
 @dataclasses.dataclass(frozen=True)
-class SimulatedGroup(Group):
-    """Flows at one or several Mach numbers, stepped together.
+class SimulatedGroup(Simulation):
+    """Flows at one or several Mach numbers, stepped together; see Simulation.
 
     Attributes:
       mach: Mach numbers. incidence: in degrees.
-      trajectory: their number within split and Mach number; gives the seed of the kick.
-      frames, spin_up: frames kept, time units (c/U) dropped before.
       grid: of the solver.
       on_cpu: the same numbers on every machine of a kind; False: on whatever device there is.
     """
@@ -57,6 +52,11 @@ class SimulatedGroup(Group):
     spin_up: int
     grid: Grid
     on_cpu: bool = True
+
+    unit = UNIT
+    part = 1
+    velocity = slice(1, 3)
+    time_axis = 1
 
     @property
     def label(self):
@@ -72,41 +72,7 @@ class SimulatedGroup(Group):
         seed = 10**6 * SPLIT_SEEDS[self.split] + self.trajectory
         return aerofoil.initial_state(self.params, seed, self.grid.mesh()).astype(np.float32)
 
-    def generate(self) -> Arrays:
-        return self.resume(None)
-
-    def resume(self, scratch: pathlib.Path | None) -> Arrays:
-        """``generate``, going on from the parts in ``scratch`` and adding to them."""
-        state, states, forces = self.initial_state(), [], []
-        total = self.spin_up + -(-self.frames // UNIT)
-        for unit in range(total):
-            path = scratch and scratch / f"{unit + 1:05d}.npz"
-            part = path and read_arrays(path)
-            if part is None:
-                part = self._simulate(state, unit)
-                if path:
-                    write_arrays(path, part)
-            state = part["last"]
-            forces.append(part["forces"])
-            if unit >= self.spin_up:
-                states.append(part["state"])
-        states = np.concatenate(states, 1)[:, : self.frames]
-        forces = np.concatenate(forces, 1)
-        dropped = self.spin_up * UNIT
-        kept = forces[:, dropped : dropped + self.frames]
-        start = np.full(len(self.mach), self.spin_up + aerofoil.FRAME_TIME, np.float32)
-        return {
-            "state": states,
-            "start_time": start,
-            **{f"params/{name}": values for name, values in self.params.items()},
-            "diagnostics/energy": energy(states[..., 1:3]),
-            "diagnostics/forces": kept,
-            "diagnostics/spin_up_forces": forces[:, :dropped],
-            "diagnostics/steady": kept[..., 1].std(1) < STEADY,
-        }
-
-    def _simulate(self, state, unit) -> Arrays:
-        """One time unit: the last state, averaged frames, forces of each frame."""
+    def time_unit(self, state, unit) -> Arrays:
         solver, advance = _compiled(self.grid)
         solver.check_stable(state, self.params)
         given = {name: tf.constant(values) for name, values in self.params.items()}
@@ -116,16 +82,19 @@ class SimulatedGroup(Group):
             self._fail(solver, state, unit)
         return {"last": last, "state": frames, "forces": forces}
 
+    def diagnostics(self, records) -> Arrays:
+        forces = self.of_frames("forces", records["forces"])
+        return {**forces, "steady": forces["forces"][..., 1].std(1) < STEADY}
+
     def _fail(self, solver, state, unit):
         failure = find_failure(solver, state, self.params, UNIT)
         if failure is None:  # another rounding of the same numbers may just escape
             failure = find_failure(solver, np.full_like(state, np.nan), self.params, 0)
         j, i = failure.cell
-        raise InputError(
+        raise self.failed(
             f"mach={self.mach[failure.sample]:g}: density or pressure is not positive at time "
             f"{unit + failure.time:.4f} (spin-up included) in cell j={j}, i={i} at x="
-            f"{failure.centre[0]:.3f}, y={failure.centre[1]:.3f} of {self.split}, trajectory "
-            f"{self.trajectory}; what was finished is kept"
+            f"{failure.centre[0]:.3f}, y={failure.centre[1]:.3f}"
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tfunroll.datasets.base import TrajectoryBuilder, TrajectoryConfig
+from tfunroll.datasets.base import TrajectoryBuilder, TrajectoryConfig, counts
 from tfunroll.datasets.transonic_aerofoil import simulated
 from tfunroll.datasets.transonic_aerofoil.simulated import Grid
 
@@ -26,14 +26,12 @@ class Config(TrajectoryConfig):
     """A variant of the dataset.
 
     Attributes:
-      splits: split -> (trajectories per Mach number, frames kept).
       spin_up: time units (c/U) dropped from each trajectory.
       mach: split -> Mach numbers. incidence: in degrees.
       grid: of the reference solver.
       batched: all Mach numbers of a split are stepped together, on a GPU if there is one.
     """
 
-    splits: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     spin_up: int = 20
     mach: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=lambda: MACH)
     incidence: float = aerofoil.INCIDENCE
@@ -56,12 +54,7 @@ class Builder(TrajectoryBuilder):
         Config(
             name="tiny",
             description="A small set for tests: reference on 64 x 24 cells, hardly spun up.",
-            splits={
-                "train": (1, 40),
-                "validation": (1, 20),
-                "test_interpolation": (1, 210),
-                "test_extrapolation": (1, 210),
-            },
+            splits=counts(train=(1, 40), validation=(1, 20), tests=(1, 210)),
             spin_up=1,
             grid=Grid(64, 24, 1.2e-2, 32, 2),
             parallel=False,
@@ -69,23 +62,13 @@ class Builder(TrajectoryBuilder):
         Config(
             name="default",
             description="400 training frames per Mach number, spin-up of 20 c/U, incidence 8°.",
-            splits={
-                "train": (1, 400),
-                "validation": (1, 100),
-                "test_interpolation": (1, 300),
-                "test_extrapolation": (1, 300),
-            },
+            splits=counts(train=(1, 400), validation=(1, 100), tests=(1, 300)),
         ),
         Config(
             name="study",
             description="Planned, for a GPU: 512 x 192 cells, 1200 training frames at each of six "
             "transonic Mach numbers, incidence 8°.",
-            splits={
-                "train": (1, 1200),
-                "validation": (1, 300),
-                "test_interpolation": (3, 600),
-                "test_extrapolation": (3, 600),
-            },
+            splits=counts(train=(1, 1200), validation=(1, 300), tests=(3, 600)),
             spin_up=20,
             mach=HARDER,
             grid=Grid(512, 192, 1e-3, 400, 16),

@@ -9,10 +9,10 @@ from tfunroll.ops.grid import PERIODIC, Grid
 from tfunroll.ops.loops import iterate
 from tfunroll.ops.resampling import coarsen, refine
 from tfunroll.ops.stencils import divergence, fluxes, gradient, neighbour_sum
+from tfunroll.solvers.schemes import SCHEMES, through
 
 CORRECTORS = 2
 PASSING = 1.2  # times the stable sub-step: one fast spot that soon moves on; 1.3 has blown up
-SCHEMES = {"piso": 1.0, "midpoint": 0.5}  # part of the new velocity where H and F are evaluated
 PRESSURE = {"direct": capacitance.direct, "iterative": capacitance.iterative}
 
 
@@ -47,8 +47,8 @@ class Incompressible(Solver):
       inflow: (u, v) that enters on the left, [2] or [y, 2].
       pressure: of PRESSURE, how ∇·(α ∇p) = r around a body is solved.
       correctors: of the pressure; 2 is PISO.
-      scheme: of SCHEMES. For "midpoint" one sweep is enough: sweeps and correctors together have
-        to be at least 3 (with 3 or 4 it is stable where Jacobi sweeps contract).
+      scheme: of schemes.SCHEMES. For "midpoint" one sweep is enough: sweeps and correctors together
+        have to be at least 3 (with 3 or 4 it is stable where Jacobi sweeps contract).
     State: (u, v, p), [batch, y, x, 3]: u at the right face, v at the upper face, p at the centre.
     Params: "reynolds", [batch], positive.
     Raises:
@@ -89,15 +89,16 @@ class Incompressible(Solver):
             raise InputError(f"shape={shape} does not down-sample by refinement={refinement}")
         check_choice("pressure", pressure, PRESSURE)
         check_choice("scheme", scheme, SCHEMES)
-        if scheme == "midpoint" and sweeps + correctors < 3:
+        self.scheme, self._scheme = scheme, SCHEMES[scheme]
+        if sweeps + correctors < self._scheme.least:
             raise InputError(
-                f"sweeps={sweeps} and correctors={correctors}: midpoint needs 3 in all"
+                f"sweeps={sweeps} and correctors={correctors}: {scheme} needs "
+                f"{self._scheme.least} in all"
             )
         self.grid = Grid(shape, spacing, sides, body)
         self.shape, self.dt, self.substeps = shape, dt, substeps
         self.spacing = float(min(widths.min() for widths in self.grid.widths))
         self.sweeps, self.refinement, self.correctors = sweeps, refinement, correctors
-        self.scheme, self.implicit = scheme, SCHEMES[scheme]
         self.frame_time = dt * substeps
         self.forcing = np.zeros((1, 1, 2)) if forcing is None else np.asarray(forcing)
         self.inflow = np.broadcast_to(np.asarray(inflow, np.float64), (shape[0], 2))
@@ -160,28 +161,23 @@ class Incompressible(Solver):
 
         Inside, w is the velocity in the open part of a face; outside, the mean over the face.
         """
-        grid, p = self.grid, fields[2]
+        grid, p, scheme = self.grid, fields[2], self._scheme
         w = fields[:2] if grid.open is None else fields[:2] * _constant(self._per_open, p.dtype)
         friction = grid.relaxation * viscosity
-        inverse = 1 / (1 / self.dt + self.implicit * friction)  # 1 / A_P
+        inverse = 1 / (1 / self.dt + scheme.implicit * friction)  # 1 / A_P
         known = w / self.dt + forcing
-        if self.scheme == "midpoint":
-            known -= (1 - self.implicit) * friction * w
-        carriers = [w] if self.scheme == "midpoint" else fluxes(fields[:2], grid, inflow)
+        if scheme.implicit < 1:
+            known -= (1 - scheme.implicit) * friction * w
+        kept = scheme.kept(w, fields[:2], grid, inflow)
         side = [] if inflow is None else [inflow]
         if grid.outflow:
             side.append(self._leaving(fields[0], inflow))
 
-        def neighbours(w, viscosity, entering, carriers):
-            if self.scheme == "midpoint":
-                w = (w + carriers[0]) / 2
-                carriers = fluxes(self._through(w), grid, entering)
-            return neighbour_sum(w, *carriers, viscosity, grid, entering)
-
         def jacobi(w, known, viscosity, inverse, *more):
-            carriers, side = more[:count], more[count:]
+            kept, side = more[:count], more[count:]
             entering = side[0] if grid.inflow else None
-            w = (neighbours(w, viscosity, entering, carriers) + known) * inverse
+            w, carriers = scheme.evaluated(w, kept, grid, entering)
+            w = (neighbour_sum(w, *carriers, viscosity, grid, entering) + known) * inverse
             if grid.open is not None:
                 w *= _constant(grid.solved, w.dtype)
             return w + side[-1] if grid.outflow else w
@@ -189,21 +185,17 @@ class Incompressible(Solver):
         def correct(fields, known, viscosity, inverse, *more):
             w = jacobi(fields[:2], known, viscosity, inverse, *more)
             entering = more[count] if grid.inflow else None
-            source = divergence(self._through(w), grid, entering)
+            source = divergence(through(w, grid), grid, entering)
             potential = self._solve_pressure(source)  # p / A_P
             slope = gradient(potential, grid)
             if grid.open is not None:
                 slope *= _constant(grid.open > 0, w.dtype)
             return tf.concat([w - slope, (potential / inverse)[None]], 0)
 
-        linear, count = [viscosity, inverse, *carriers, *side], len(carriers)
+        linear, count = [viscosity, inverse, *kept, *side], len(kept)
         w = iterate(jacobi, self.sweeps, w, [known - gradient(p, grid), *linear])  # predictor
         fields = iterate(correct, self.correctors, tf.concat([w, p[None]], 0), [known, *linear])
-        return tf.concat([self._through(fields[:2]), fields[2:]], 0)
-
-    def _through(self, w):
-        """The mean over each face of the velocity in its open part."""
-        return w if self.grid.open is None else w * _constant(self.grid.open, w.dtype)
+        return tf.concat([through(fields[:2], grid), fields[2:]], 0)
 
     @property
     def _per_open(self):
@@ -250,7 +242,7 @@ class Incompressible(Solver):
                   zip(self.grid.distances, ((-1, 1), (-1,)), strict=True))  # fmt: skip
         rate = (w[..., 0] / dx + w[..., 1] / dy).max((1, 2))
         excess = rate - self.grid.relaxation / np.asarray(reynolds)
-        return np.where(excess > 0, 1 / np.maximum(self.implicit * excess, 1e-300), np.inf)
+        return np.where(excess > 0, 1 / np.maximum(self._scheme.implicit * excess, 1e-300), np.inf)
 
     def check_stable(self, state: np.ndarray, reynolds: np.ndarray) -> None:
         """InputError if the sub-step is PASSING times too long for a state; names the longest."""

@@ -11,8 +11,7 @@ from tfunroll.ops.gas import GAMMA
 from tfunroll.ops.meshes import Mesh
 from tfunroll.ops.ogrid import naca, o_grid
 from tfunroll.solvers.compressible import Compressible
-from tfunroll.steppers import SequentialCorrection
-from tfunroll.systems.base import ParamRange, Pictures, System
+from tfunroll.systems.base import ParamRange, Pictures, System, rates_of_change, refuse_fraction
 
 CODE = "0012"
 INCIDENCE, REYNOLDS = 8.0, 1e4
@@ -148,8 +147,7 @@ def mach_number(states: np.ndarray) -> np.ndarray:
 
 
 def _coarse(coarse: str, solver_fraction: float) -> Compressible:
-    if solver_fraction != 1:
-        raise InputError(f"solver_fraction={solver_fraction} is for system=ks; allowed here: 1")
+    refuse_fraction(solver_fraction)
     return refined(1)
 
 
@@ -186,7 +184,7 @@ SYSTEM = System(
         "test_interpolation": (0.60,),
         "test_extrapolation": (0.45, 0.75),
     },
-    frame_time=FRAME_TIME,
+    **rates_of_change(FRAME_TIME),
     reference=functools.partial(refined, REFINEMENT),
     coarse=_coarse,
     coarse_kinds=("averaged",),
@@ -194,15 +192,8 @@ SYSTEM = System(
     refined_limit=2,
     initial_state=initial_state,
     spin_up_frames=240,
-    corrections={
-        # The frame time makes the network's output a rate of change, which is of order one.
-        "sequential": lambda solver, net, features, c: SequentialCorrection(
-            solver, net, features, FRAME_TIME
-        ),
-    },
     correction_channels=4,
     prediction_channels=4,
-    prediction_scale=FRAME_TIME,
     metrics=(
         "relative_error",
         "rollout_mse",

@@ -8,7 +8,7 @@ import numpy as np
 from tfunroll.core import Domain, InputError, Solver, Stepper, check_choice
 from tfunroll.features import Features
 from tfunroll.metrics import StaggeredGrid
-from tfunroll.steppers import Net, Prediction
+from tfunroll.steppers import Net, Prediction, SequentialCorrection
 
 MODES = ("correction", "prediction")
 TEST_SPLITS = ("test_interpolation", "test_extrapolation")
@@ -189,3 +189,25 @@ class System:
             if name not in params:
                 raise InputError(f"params.{name} is missing; {self.name} needs {list(self.params)}")
             allowed.check(name, params[name])
+
+
+def rates_of_change(frame_time: float) -> dict[str, object]:
+    """Fields of a System whose networks make rates of change, which are of order one.
+
+    Corrections and predictions are frame_time · net.
+    """
+
+    def sequential(solver, net, features, fraction):
+        return SequentialCorrection(solver, net, features, frame_time)
+
+    return {
+        "frame_time": frame_time,
+        "corrections": {"sequential": sequential},
+        "prediction_scale": frame_time,
+    }
+
+
+def refuse_fraction(solver_fraction: float) -> None:
+    """InputError for a coarse solver of a part of the frame, which only KS has."""
+    if solver_fraction != 1:
+        raise InputError(f"solver_fraction={solver_fraction} is for system=ks; allowed here: 1")

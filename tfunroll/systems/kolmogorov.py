@@ -8,8 +8,8 @@ import numpy as np
 from tfunroll.core import Domain, InputError
 from tfunroll.metrics import StaggeredGrid
 from tfunroll.solvers.incompressible import Incompressible
-from tfunroll.steppers import SequentialCorrection
-from tfunroll.systems.base import ParamRange, System
+from tfunroll.systems.base import ParamRange, System, refuse_fraction
+from tfunroll.systems.staggered import count_substeps, velocity_and_pressure
 
 LENGTH = 2 * np.pi
 POINTS = 32  # of the networks' grid
@@ -34,7 +34,7 @@ def solver(
       points: cells per axis. dt: sub-step, FRAME_TIME over a whole number.
       sweeps: Jacobi sweeps of the predictor.
       refinement: cells per cell of the networks' grid; by default so that this is POINTS.
-      scheme: of incompressible.SCHEMES.
+      scheme: of solvers.schemes.SCHEMES.
     Raises:
       InputError: a grid that does not down-sample, a dt that does not divide the frame or is beyond
         the stable limit; it names the largest stable one.
@@ -44,19 +44,7 @@ def solver(
             raise InputError(f"points={points} does not down-sample to {POINTS}; use a multiple")
         refinement = points // POINTS
     h = LENGTH / points
-    if not dt > 0:
-        raise InputError(f"dt={dt} must be positive")
-    if dt * CFL_SPEED > h:
-        raise InputError(
-            f"dt={dt:g} is beyond the stable limit: the largest stable dt on {points} x {points} "
-            f"cells is {h / CFL_SPEED:.3g}, where (|u| + |v|) dt / h = 1 at speeds up to "
-            f"{CFL_SPEED:g}"
-        )
-    substeps = round(FRAME_TIME / dt)
-    if not np.isclose(substeps * dt, FRAME_TIME):
-        raise InputError(
-            f"dt={dt:g} must divide the frame of {FRAME_TIME:g}; near: {FRAME_TIME / substeps:g}"
-        )
+    substeps = count_substeps(dt, FRAME_TIME, (points, points), h, CFL_SPEED)
     forcing = np.zeros((points, 1, 2))
     forcing[:, 0, 0] = np.sin(FORCED_WAVENUMBER * h * (np.arange(points) + 0.5))
     return Incompressible(
@@ -102,8 +90,7 @@ def initial_state(
 
 
 def _coarse(coarse: str, solver_fraction: float) -> Incompressible:
-    if solver_fraction != 1:
-        raise InputError(f"solver_fraction={solver_fraction} is for system=ks; allowed here: 1")
+    refuse_fraction(solver_fraction)
     return solver(sweeps=1 if coarse == "midpoint" else COARSE_SWEEPS, scheme=coarse)
 
 
@@ -112,7 +99,6 @@ SYSTEM = System(
     title="Kolmogorov flow",
     dataset="kolmogorov_flow",
     domain=Domain((POINTS, POINTS), (("periodic", "periodic"),) * 2),
-    channels=("u", "v", "p"),
     params={"reynolds": ParamRange(1.0, 5000.0, 1e-3)},
     splits={
         "train": TRAIN,
@@ -120,7 +106,7 @@ SYSTEM = System(
         "test_interpolation": (600.0,),
         "test_extrapolation": (1000.0,),
     },
-    frame_time=FRAME_TIME,
+    **velocity_and_pressure(FRAME_TIME),
     reference=functools.partial(refined, REFINEMENT),
     coarse=_coarse,
     coarse_kinds=("piso", "midpoint"),
@@ -128,15 +114,6 @@ SYSTEM = System(
     refined_limit=REFINEMENT,
     initial_state=initial_state,
     spin_up_frames=15000,
-    corrections={
-        # The frame time makes the network's output an acceleration, which is of order one.
-        "sequential": lambda solver, net, features, c: SequentialCorrection(
-            solver, net, features, FRAME_TIME
-        ),
-    },
-    correction_channels=2,
-    prediction_channels=3,
-    prediction_scale=FRAME_TIME,
     metrics=(
         "relative_error",
         "rollout_mse",

@@ -11,9 +11,9 @@ from tfunroll.core import Domain, InputError
 from tfunroll.metrics import StaggeredGrid
 from tfunroll.ops import immersed
 from tfunroll.solvers.incompressible import Incompressible
-from tfunroll.steppers import SequentialCorrection
 from tfunroll.systems import cylinder
-from tfunroll.systems.base import ParamRange, System
+from tfunroll.systems.base import ParamRange, System, refuse_fraction
+from tfunroll.systems.staggered import count_substeps, velocity_and_pressure
 
 HEIGHT, LENGTH = 5.0, 10.0  # of the domain, in diameters
 CENTRE = (2.5, 2.5)  # (x, y) of the cylinder
@@ -49,20 +49,8 @@ def solver(
     if refinement < 1:
         raise InputError(f"refinement={refinement} must be at least 1")
     dt = FRAME_TIME / refinement if dt is None else dt
-    if not dt > 0:
-        raise InputError(f"dt={dt} must be positive")
     shape, h = tuple(n * refinement for n in POINTS), LENGTH / POINTS[1] / refinement
-    if dt * SPEED > h:
-        raise InputError(
-            f"dt={dt:g} is beyond the stable limit: the largest stable dt on {shape[0]} x "
-            f"{shape[1]} cells is {h / SPEED:.3g}, where (|u| + |v|) dt / h = 1 at speeds up to "
-            f"{SPEED:g}"
-        )
-    substeps = round(FRAME_TIME / dt)
-    if abs(substeps * dt - FRAME_TIME) > 1e-6 * FRAME_TIME:
-        raise InputError(
-            f"dt={dt:g} must divide the frame of {FRAME_TIME:g}; near: {FRAME_TIME / substeps:g}"
-        )
+    substeps = count_substeps(dt, FRAME_TIME, shape, h, SPEED)
     if sweeps is None:
         sweeps = COARSE_SWEEPS if refinement == 1 else REFERENCE_SWEEPS
     sides = cylinder.SIDES
@@ -137,8 +125,7 @@ def _measure():
 
 
 def _coarse(coarse: str, solver_fraction: float) -> Incompressible:
-    if solver_fraction != 1:
-        raise InputError(f"solver_fraction={solver_fraction} is for system=ks; allowed here: 1")
+    refuse_fraction(solver_fraction)
     return _solver(1)
 
 
@@ -160,7 +147,6 @@ def _system() -> System:
         title="flow around a cylinder",
         dataset="cylinder_wake",
         domain=domain,
-        channels=("u", "v", "p"),
         params={"reynolds": ParamRange(1.0, 5000.0, 1e-3)},
         splits={
             "train": TRAIN,
@@ -168,7 +154,7 @@ def _system() -> System:
             "test_interpolation": (150.0, 500.0),
             "test_extrapolation": (70.0, 1000.0),
         },
-        frame_time=FRAME_TIME,
+        **velocity_and_pressure(FRAME_TIME),
         reference=functools.partial(_solver, REFINEMENT),
         coarse=_coarse,
         coarse_kinds=("piso",),
@@ -176,15 +162,6 @@ def _system() -> System:
         refined_limit=REFINEMENT,
         initial_state=initial_state,
         spin_up_frames=1600,
-        corrections={
-            # The frame time makes the network's output an acceleration, which is of order one.
-            "sequential": lambda solver, net, features, c: SequentialCorrection(
-                solver, net, features, FRAME_TIME
-            ),
-        },
-        correction_channels=2,
-        prediction_channels=3,
-        prediction_scale=FRAME_TIME,
         metrics=(
             "relative_error",
             "rollout_mse",
