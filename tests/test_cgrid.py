@@ -13,6 +13,7 @@ from tfunroll.ops.gas import conservative
 from tfunroll.ops.meshes import FAR_FIELD, Mesh, differences, gradient_weights
 from tfunroll.ops.ogrid import body, naca
 from tfunroll.solvers.compressible import Compressible
+from tfunroll.systems import aerofoil
 
 CUT = 8
 OPEN = ((FAR_FIELD, FAR_FIELD),) * 2
@@ -85,6 +86,12 @@ def test_quality(code, incidence):
     assert figures["smallest_angle"] > 25
     assert figures["radius"] > 14.5
     assert max(figures["stretch_j"], figures["stretch_i"]) < 1.6
+
+
+def test_the_aerofoil_has_either_grid():
+    chosen = aerofoil.mesh(32, 16, 0.02, 4.0, cut=CUT, incidence=0.0)
+    np.testing.assert_array_equal(chosen.nodes, mesh().nodes)
+    assert aerofoil.mesh().cut == 0
 
 
 def test_the_two_sides_of_the_cut_are_neighbours():
