@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tfunroll.ops.cgrid import c_grid
 from tfunroll.ops.ogrid import naca, o_grid
 from tfunroll.solvers.compressible import Compressible
 from tfunroll.solvers.steady import steady
@@ -35,6 +36,29 @@ def test_laminar():
         np.testing.assert_allclose(place, 0.81, atol=0.02)
 
 
+def test_laminar_on_a_c_grid():
+    """The same on 160 x 48 cells, 32 along each side of the cut, at the default smoothing.
+
+    Below this tolerance the time steps, one in every cell, let the wake leave its symmetry; marched
+    in time it keeps it: see docs/aerofoil.md.
+    """
+    mesh = c_grid(naca("0012", 96), 48, 2.5e-3, 15.0, 32)
+    values = {"mach": 0.5, "incidence": 0.0, "reynolds": 5000.0}
+    state, drag, lift, _ = settled(mesh, True, tolerance=1e-4, **values)
+    np.testing.assert_allclose(drag, 0.0555, rtol=0.05)
+    assert abs(lift) < 1e-3
+    for place in separation(mesh, state):
+        np.testing.assert_allclose(place, 0.81, atol=0.02)
+
+
+def test_laminar_on_an_o_grid_of_as_many_cells():
+    """With the default smoothing the wake fans out, and the flow separates 10 % too late."""
+    mesh = o_grid(naca("0012", 160), 48, 2.5e-3, 15.0)
+    state, drag, _, _ = settled(mesh, True, mach=0.5, incidence=0.0, reynolds=5000.0)
+    assert drag > 0.057
+    assert min(separation(mesh, state)) > 0.86
+
+
 def test_euler_at_incidence():
     """M 0.8, α 1.25°: Cl .347 to .36, Cd .0225 to .0230; far field at 40 c: 3 % less lift."""
     _, drag, lift, _ = settled(euler_mesh(192, 64), False, mach=0.8, incidence=1.25, reynolds=1.0)
@@ -51,10 +75,10 @@ def test_euler_without_incidence():
 
 def separation(mesh, state):
     """x/c where the flow along the wall turns back, on the lower and the upper side."""
-    along = np.diff(mesh.nodes[0], axis=0)
+    along = np.diff(mesh.nodes[0], axis=0)[mesh.body]
     along /= np.linalg.norm(along, axis=1, keepdims=True)
-    speed = (state[0, :, 1:3] * along).sum(1)
-    x = mesh.nodes[0, :-1, 0] / 2 + mesh.nodes[0, 1:, 0] / 2
+    speed = (state[0, mesh.body, 1:3] * along).sum(1)
+    x = (mesh.nodes[0, :-1, 0] / 2 + mesh.nodes[0, 1:, 0] / 2)[mesh.body]
     half = len(x) // 2
     places = []
     for sign, chosen in ((-1, slice(0, half)), (1, slice(half, None))):

@@ -3,6 +3,7 @@
 python -m tfunroll.datasets.transonic_aerofoil.unsteadiness --mach=0.5,0.75 --incidence=8
 python -m tfunroll.datasets.transonic_aerofoil.unsteadiness --mach=0.5,0.75 \
     --cells=192 --layers=64 --first=0.0025
+python -m tfunroll.datasets.transonic_aerofoil.unsteadiness --mach=0.5 --grid=c --cells=96 --cut=32
 """
 
 import argparse
@@ -22,7 +23,10 @@ COLUMNS = ("Mach", "mean Cd", "mean Cl", "Cl rms", "St")
 
 
 def main(given) -> None:
-    mesh = aerofoil.mesh(given.cells, given.layers, given.first, given.radius)
+    family = {"cut": given.cut, "incidence": given.incidence} if given.grid == "c" else {}
+    if family and given.start:
+        raise SystemExit("--start interpolates between O-grids alone: leave it out with --grid=c")
+    mesh = aerofoil.mesh(given.cells, given.layers, given.first, given.radius, **family)
     mach = np.array([float(m) for m in given.mach.split(",")])
     values = {
         "mach": mach,
@@ -105,7 +109,9 @@ if __name__ == "__main__":
     parser.add_argument("--mach", default="0.5,0.75")
     parser.add_argument("--incidence", type=float, default=8.0)
     parser.add_argument("--reynolds", type=float, default=1e4)
-    parser.add_argument("--cells", type=int, default=aerofoil.CELLS)
+    parser.add_argument("--grid", choices="oc", default="o", help="family of the mesh")
+    parser.add_argument("--cells", type=int, default=aerofoil.CELLS, help="around the body")
+    parser.add_argument("--cut", type=int, default=32, help="cells along the cut of --grid=c")
     parser.add_argument("--layers", type=int, default=aerofoil.LAYERS)
     parser.add_argument("--first", type=float, default=aerofoil.FIRST)
     parser.add_argument("--radius", type=float, default=aerofoil.RADIUS)

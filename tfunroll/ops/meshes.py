@@ -1,7 +1,9 @@
 """Body-fitted structured meshes in two dimensions: geometry of cells and faces, in NumPy float64.
 
 Cell (j, i) lies between the nodes j, j + 1 and i, i + 1; i runs along the body, j away from it. At
-each place i, then j turn anticlockwise (the Jacobian is positive).
+each place i, then j turn anticlockwise (the Jacobian is positive). An O-grid is periodic along i. A
+C-grid comes in along a cut from far behind the body, goes around it and leaves along the other side
+of the cut, where cells (0, i) and (0, I − 1 − i) are neighbours.
 """
 
 import functools
@@ -22,16 +24,19 @@ class Mesh:
       nodes: [J + 1, I + 1, (x, y)]. A periodic axis repeats its first line of nodes at the end,
         shifted by the period (by nothing where it closes in space, as around a body).
       periodic: along j, along i.
+      cut: cells along each side of a C-grid's cut; 0: no cut.
       volumes: areas of the cells, [J, I]; of the quadrilaterals if None.
       centres: centroids, [J, I, 2]; of the quadrilaterals if None.
     Raises:
-      InputError: cells of zero or negative volume; it names the first one.
+      InputError: cells of zero or negative volume; it names the first one. A cut whose two sides do
+        not meet.
     """
 
     nodes: np.ndarray
     periodic: tuple[bool, bool] = (False, True)
     volumes: np.ndarray | None = None
     centres: np.ndarray | None = None
+    cut: int = 0
 
     def __post_init__(self):
         nodes = np.asarray(self.nodes, np.float64)
@@ -40,6 +45,7 @@ class Mesh:
         if not np.isfinite(nodes).all():
             raise InputError("nodes holds NaN or infinity")
         object.__setattr__(self, "nodes", nodes)
+        self._check_cut()
         volumes, centres = _quadrilaterals(nodes)
         if not (volumes > 0).all():
             j, i = np.argwhere(~(volumes > 0))[0]
@@ -57,6 +63,11 @@ class Mesh:
         """Cells (J, I)."""
         return self.nodes.shape[0] - 1, self.nodes.shape[1] - 1
 
+    @property
+    def body(self) -> slice:
+        """Columns i whose first cell lies on the body: all of them without a cut."""
+        return slice(self.cut, self.shape[1] - self.cut)
+
     @functools.cached_property
     def i_normals(self) -> np.ndarray:
         """Area vectors of the faces between neighbours along i, towards +i: [J, I + 1, 2]."""
@@ -73,8 +84,9 @@ class Mesh:
     def padded_centres(self) -> np.ndarray:
         """Centres with one ring of ghosts: [J + 2, I + 2, 2].
 
-        Periodic ones are images of cells; beyond other sides along j a ghost is its cell's image in
-        the middle of the face, so that the mean of both lies there; along i it goes on in line.
+        Periodic ones are images of cells, those of a cut the cells across it; beyond other sides
+        along j a ghost is its cell's image in the middle of the face, so that the mean of both lies
+        there; along i it goes on in line.
         """
         middle = (self.nodes[:, 1:] + self.nodes[:, :-1]) / 2  # of the faces along j
         c = self.centres
@@ -82,7 +94,8 @@ class Mesh:
             period = self.nodes[-1, :-1] - self.nodes[0, :-1]
             below, above = c[-1] - period, c[0] + period
         else:
-            below, above = 2 * middle[0] - c[0], 2 * middle[-1] - c[-1]
+            below, above = c[0, ::-1].copy(), 2 * middle[-1] - c[-1]
+            below[self.body] = (2 * middle[0] - c[0])[self.body]
         c = np.concatenate([below[None], c, above[None]], 0)
         if self.periodic[1]:
             period = (self.nodes[:1, -1] - self.nodes[:1, 0])[:, None]
@@ -104,21 +117,23 @@ class Mesh:
         area vectors of straight faces between every ``factor``-th node are the sums of the fine
         faces' anyway.
         """
-        if factor < 1 or any(n % factor for n in self.shape):
-            raise InputError(f"a mesh of {self.shape} cells does not coarsen by {factor}")
+        if factor < 1 or any(n % factor for n in (*self.shape, self.cut)):
+            cut = f" with {self.cut} along its cut" if self.cut else ""
+            raise InputError(f"a mesh of {self.shape} cells{cut} does not coarsen by {factor}")
         volumes = blocks(self.volumes, factor).sum((1, 3))
         moments = blocks(self.volumes[..., None] * self.centres, factor).sum((1, 3))
         nodes = self.nodes[::factor, ::factor]
-        return Mesh(nodes, self.periodic, volumes, moments / volumes[..., None])
+        centres = moments / volumes[..., None]
+        return Mesh(nodes, self.periodic, volumes, centres, self.cut // factor)
 
     def quality(self) -> dict[str, float]:
         """Figures of merit.
 
-        first_cell: smallest and largest height of the cells at j = 0, from wall to face.
+        first_cell: smallest and largest height of the cells on the body, from wall to face.
         smallest_angle: of all corners of all cells, degrees; 90 is best.
         stretch: largest ratio of neighbouring volumes along j and along i. aspect: largest ratio
-        of a cell's extents. radius: smallest distance of the outer boundary from the centre of the
-        inner one.
+        of a cell's extents. radius: smallest distance of the outer boundary, a C-grid's ends
+        included, from the centre of the body.
         """
         corners = self.nodes[:-1, :-1], self.nodes[:-1, 1:], self.nodes[1:, 1:], self.nodes[1:, :-1]
         smallest = np.inf
@@ -127,12 +142,13 @@ class Mesh:
             cross = np.abs(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0])
             angle = np.degrees(np.arctan2(cross, (a * b).sum(-1)))
             smallest = min(smallest, angle.min(), (180 - angle).min())
-        first = self.volumes[0] / np.linalg.norm(self.j_normals[0], axis=-1)
+        first = (self.volumes[0] / np.linalg.norm(self.j_normals[0], axis=-1))[self.body]
         extents = np.linalg.norm(self.sizes, axis=-1)
         ratio = extents[0] / extents[1]
         logs = np.log(self.volumes)
         along_i = np.diff(np.concatenate([logs, logs[:, :1]], 1) if self.periodic[1] else logs)
-        outer = self.nodes[-1] - self.nodes[0, :-1].mean(0)
+        outer = [self.nodes[-1], *((self.nodes[:, 0], self.nodes[:, -1]) if self.cut else ())]
+        outer = np.concatenate(outer) - self.nodes[0, self.body].mean(0)
         return {
             "first_cell_smallest": float(first.min()),
             "first_cell_largest": float(first.max()),
@@ -142,6 +158,18 @@ class Mesh:
             "aspect": float(np.maximum(ratio, 1 / ratio).max()),
             "radius": float(np.linalg.norm(outer, axis=-1).min()),
         }
+
+    def _check_cut(self):
+        columns, line = self.nodes.shape[1] - 1, self.nodes[0]
+        if not 0 <= 2 * self.cut < columns:
+            raise InputError(
+                f"cut={self.cut} must be from 0 to {(columns - 1) // 2}: {columns} cells along i"
+            )
+        if self.cut and any(self.periodic):
+            raise InputError(f"cut={self.cut} needs periodic=(False, False), not {self.periodic}")
+        gap = np.abs(line - line[::-1])[: self.cut + 1].max()
+        if self.cut and gap > 1e-12 * np.ptp(self.nodes):
+            raise InputError(f"the sides of the cut, cut={self.cut}, are up to {gap:.3g} apart")
 
 
 def blocks(field: np.ndarray, factor: int) -> np.ndarray:

@@ -101,33 +101,39 @@ def o_grid(
     Raises:
       InputError: impossible numbers; a mesh with cells of negative volume.
     """
+    wall = curve[:-1]
+    tangent = np.roll(wall, -1, 0) - np.roll(wall, 1, 0)
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], -1)  # outward of a clockwise curve
+    normal = smoothed(normal, smoothing, len(wall), "wrap")
+    angle = -2 * np.pi * np.arange(len(wall)) / len(wall)
+    nodes = march(wall, normal, angle, layers, first, radius, np.ptp(wall[:, 0]))
+    return Mesh(np.concatenate([nodes, nodes[:, :1]], 1))
+
+
+def march(line, normals, far, layers, first, radius, chord) -> np.ndarray:
+    """Nodes [layers + 1, i, 2] from a line on, as o_grid says; ``far``: angles far away, [i]."""
     if layers < 4:
         raise InputError(f"layers={layers} must be at least 4")
     if not 0 < first * layers < radius:
         raise InputError(
             f"first={first:g} must be positive and below radius / layers = {radius / layers:.3g}"
         )
-    wall = curve[:-1]
-    cells = len(wall)
-    tangent = np.roll(wall, -1, 0) - np.roll(wall, 1, 0)
-    normal = _unit(np.stack([-tangent[:, 1], tangent[:, 0]], -1))  # outward of a clockwise curve
-    for _ in range(round(smoothing * max(1, cells / 128) ** 2)):
-        normal = _unit(np.roll(normal, 1, 0) + 2 * normal + np.roll(normal, -1, 0))
-    angle = -2 * np.pi * np.arange(cells) / cells
-    radial = np.stack([np.cos(angle), np.sin(angle)], -1)
-    chord = np.ptp(wall[:, 0])
-    distance = _geometric(layers, first, radius)
+    distance = geometric(layers, first, radius)
     blend = np.exp(-((distance / (BLEND * chord)) ** 2))[:, None, None]
-    direction = _unit(blend * normal + (1 - blend) * radial)
-    nodes = wall + distance[:, None, None] * direction
-    return Mesh(np.concatenate([nodes, nodes[:, :1]], 1))
+    direction = _unit(blend * normals + (1 - blend) * np.stack([np.cos(far), np.sin(far)], -1))
+    return line + distance[:, None, None] * direction
 
 
-def _unit(vectors):
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+def smoothed(normals, smoothing, cells, mode) -> np.ndarray:
+    """Unit normals [i, 2], smoothed as o_grid says; mode: of np.pad at the ends of i."""
+    normals = _unit(normals)
+    for _ in range(round(smoothing * max(1, cells / 128) ** 2)):
+        padded = np.pad(normals, [[1, 1], [0, 0]], mode)
+        normals = _unit(padded[:-2] + 2 * normals + padded[2:])
+    return normals
 
 
-def _geometric(layers, first, radius):
+def geometric(layers, first, radius):
     """Distances d_0 = 0, d_1 = first, …, d_layers = radius that grow geometrically."""
     low, high = 1e-9, 200.0 / layers
     for _ in range(200):  # bisection for b of the docstring
@@ -135,6 +141,10 @@ def _geometric(layers, first, radius):
         far = first * np.expm1(b * layers) / np.expm1(b)
         low, high = (low, b) if far > radius else (b, high)
     return first * np.expm1(b * np.arange(layers + 1)) / np.expm1(b)
+
+
+def _unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def _check_simple(points):

@@ -7,7 +7,7 @@ from tfunroll.core import InputError, Params, Solver, State, Step, check_state
 from tfunroll.ops.averaging import refine, volume_average
 from tfunroll.ops.gas import GAMMA, conservative, primitive
 from tfunroll.ops.loops import iterate
-from tfunroll.ops.meshes import FAR_FIELD, PERIODIC, REPLICATE, WALL, Mesh, gradient_weights
+from tfunroll.ops.meshes import FAR_FIELD, PERIODIC, WALL, Mesh, gradient_weights
 from tfunroll.ops.reconstruction import faces
 from tfunroll.ops.riemann import far_field, hllc
 from tfunroll.ops.viscous import PRANDTL, viscous_flux
@@ -17,8 +17,8 @@ COURANT = 1.6  # sum of the CFL numbers along i and j; SSPRK3 has been stable he
 MACH = (0.1, 1.5)  # tested range
 # SSPRK3 as q ← a q_0 + b (q + dt L(q)), stage by stage: Shu & Osher (1988)
 STAGES = ((0.0, 1.0), (0.75, 0.25), (1 / 3, 2 / 3))
-AROUND_BODY = ((WALL, FAR_FIELD), (PERIODIC, PERIODIC))
-LOWER, UPPER = (WALL, PERIODIC, REPLICATE, FAR_FIELD), (FAR_FIELD, PERIODIC, REPLICATE)
+AROUND_BODY = ((WALL, FAR_FIELD), (PERIODIC, PERIODIC))  # on an O-grid
+AROUND_BODY_C = ((WALL, FAR_FIELD), (FAR_FIELD, FAR_FIELD))  # on a C-grid: WALL but for the cut
 
 
 class Compressible(Solver):
@@ -33,15 +33,16 @@ class Compressible(Solver):
 
     At a wall only pressure acts on the inviscid flux; two ghost cells mirror the velocity, all of
     it (no slip, adiabatic) or, without viscosity, its normal part. A far field has the state of
-    ops.riemann.far_field.
+    ops.riemann.far_field. Across the cut of a C-grid the ghost cells are the cells there, and both
+    sides take the mean of the fluxes that they compute, so that what leaves one enters the other.
 
     Args:
       mesh: see ops.meshes.
       dt: sub-step; see ``stable_dt``.
       substeps: sub-steps per frame.
       viscous: False for the Euler equations; "reynolds" then counts for nothing.
-      boundary: (lower, upper) along j and along i: "periodic", "replicate", along j also "wall"
-        (lower) and "far_field".
+      boundary: (lower, upper) along j and along i: "periodic", "replicate", "far_field", the lower
+        one along j also "wall"; None: AROUND_BODY or AROUND_BODY_C, as the mesh is.
       sensor: of ops.reconstruction.faces.
       refinement: cells of this mesh per cell of the states that ``lift`` takes, per axis.
     State: (ρ, u, v, p), [batch, j, i, 4].
@@ -59,7 +60,7 @@ class Compressible(Solver):
         dt: float,
         substeps: int = 1,
         viscous: bool = True,
-        boundary=AROUND_BODY,
+        boundary=None,
         sensor: float | None = SENSOR,
         refinement: int = 1,
     ):
@@ -69,12 +70,17 @@ class Compressible(Solver):
             raise InputError(f"substeps={substeps} must be at least 1")
         if min(mesh.shape) < 3:
             raise InputError(f"mesh.shape={mesh.shape} must be at least 3 cells per axis")
+        boundary = boundary or (AROUND_BODY_C if mesh.cut else AROUND_BODY)
         if tuple(pair == (PERIODIC, PERIODIC) for pair in boundary) != mesh.periodic:
             raise InputError(f"boundary={boundary} does not fit mesh.periodic={mesh.periodic}")
+        if WALL in (boundary[0][1], *boundary[1]):
+            raise InputError(f"boundary={boundary}: only the first, lower along j, can be a wall")
         self.mesh, self.dt, self.substeps, self.viscous = mesh, dt, substeps, viscous
         self.boundary, self.sensor, self.refinement = boundary, sensor, refinement
         self.shape, self.frame_time = mesh.shape, dt * substeps
         self._weights = [gradient_weights(mesh, axis) for axis in (0, 1)]
+        if boundary[0][0] == WALL:  # the speed is zero along it, also where a cut's cell is next
+            self._weights[0][1::2, 0, mesh.body] = 0
 
     def bind(self, params: Params) -> Step:
         operands = self.operands(params)
@@ -138,7 +144,7 @@ class Compressible(Solver):
         force = -(self._wall_pressure(w) - pressure) * normal
         if self.viscous:
             force += self._friction(w, 0)[:2, :, :1] * viscosity
-        x, y = tf.unstack(tf.reduce_sum(force, [-2, -1]))
+        x, y = tf.unstack(tf.reduce_sum(force[..., self.mesh.body], [-2, -1]))
         cosine, sine = cosine[:, 0, 0], sine[:, 0, 0]
         return 2 * tf.stack([x * cosine + y * sine, y * cosine - x * sine], -1)
 
@@ -180,26 +186,32 @@ class Compressible(Solver):
         left, right = faces(cells, 3, self.sensor)
         nx, ny = self._normals(axis, w.dtype)
         flux = tf.stack(hllc(tf.unstack(left), tf.unstack(right), nx, ny))
-        if axis == 0 and self.boundary[0][0] == WALL:
-            p = self._wall_pressure(w)
-            nothing = tf.zeros_like(p)
-            wall = tf.stack([nothing, p * nx[:1], p * ny[:1], nothing])
-            flux = tf.concat([wall, flux[..., 1:, :]], -2)
         if self.viscous:
-            friction = self._friction(w, axis) * viscosity
-            flux -= tf.pad(friction, [[1, 0], [0, 0], [0, 0], [0, 0]])
-        return flux
+            friction = tf.pad(self._friction(w, axis) * viscosity, [[1, 0], [0, 0], [0, 0], [0, 0]])
+            flux -= friction
+        if axis:
+            return flux
+        first = flux[..., :1, :]
+        across = (first - first[..., ::-1]) / 2  # the faces of a cut appear twice
+        if self.boundary[0][0] == WALL:
+            p = self._wall_pressure(w)
+            push = [p * nx[:1], p * ny[:1]]
+            if self.viscous:
+                push = [a - b for a, b in zip(push, tf.unstack(friction[1:3, :, :1]), strict=True)]
+            first = tf.stack([tf.zeros_like(p), *push, tf.zeros_like(p)])
+        return tf.concat([self._along_cut(across, first), flux[..., 1:, :]], -2)
+
+    def _along_cut(self, across, first):
+        """Rows of ``across`` where i is on the cut, else of ``first``."""
+        body = self.mesh.body
+        parts = across[..., : body.start], first[..., body], across[..., body.stop :]
+        return tf.concat(parts, -1)
 
     def _friction(self, w, axis):
         ring = w[..., 1:-1, 1:-1]
         carried = tf.stack([ring[1], ring[2], ring[3] / ring[0]])
         weights = [tf.constant(a, w.dtype) for a in self._weights[axis]]
-        flux = viscous_flux(carried, axis, weights, *self._normals(axis, w.dtype))
-        if axis == 0 and self.boundary[0][0] == WALL:  # no heat, no work: mirrored in a skewed
-            open_ = np.ones((3, 1, flux.shape[-2], 1))  # cell, p/ρ alone would let some through
-            open_[2, :, 0] = 0
-            flux *= tf.constant(open_, w.dtype)
-        return flux
+        return viscous_flux(carried, axis, weights, *self._normals(axis, w.dtype))
 
     def _normals(self, axis, dtype):
         normals = self.mesh.i_normals if axis else self.mesh.j_normals
@@ -212,22 +224,34 @@ class Compressible(Solver):
 
     def _padded(self, w, pressure, cosine, sine):
         """w with two ghost cells on every side."""
-        (below, above), (before, _) = self.boundary
-        lower = {PERIODIC: w[..., -2:, :], REPLICATE: tf.repeat(w[..., :1, :], 2, -2)}
-        upper = {PERIODIC: w[..., :2, :], REPLICATE: tf.repeat(w[..., -1:, :], 2, -2)}
-        if below == WALL:
-            lower[WALL] = self._mirrored(w[..., 1::-1, :])
-        one = tf.ones_like(w[0, :, :1])
-        free = one, cosine * one, sine * one, pressure * one
-        for kind, side, row, sign in ((below, lower, 0, -1), (above, upper, -1, 1)):
-            if kind == FAR_FIELD:
-                nx, ny = (sign * n[row] for n in self._normals(0, w.dtype))
-                inside = tf.unstack(w[..., :1, :] if row == 0 else w[..., -1:, :])
-                side[FAR_FIELD] = tf.repeat(tf.stack(far_field(inside, free, nx, ny)), 2, -2)
-        w = tf.concat([lower[below], w, upper[above]], -2)
-        if before == PERIODIC:
-            return tf.concat([w[..., -2:], w, w[..., :2]], -1)
-        return tf.concat([tf.repeat(w[..., :1], 2, -1), w, tf.repeat(w[..., -1:], 2, -1)], -1)
+        free = tf.ones_like(pressure), cosine, sine, pressure
+        for axis in (0, 1):
+            before, after = (self._ghosts(w, axis, end, free) for end in (0, 1))
+            w = tf.concat([before, w, after], axis - 2)
+        return w
+
+    def _ghosts(self, w, axis, end, free):
+        """The two ghost cells beyond the lower (0) or upper (1) end of an axis."""
+
+        def cells(*places):
+            return w[..., slice(*places)] if axis else w[..., slice(*places), :]
+
+        kind, last = self.boundary[axis][end], cells(-1, None) if end else cells(0, 1)
+        if kind == PERIODIC:
+            return cells(0, 2) if end else cells(-2, None)
+        if kind == WALL:
+            ghosts = self._mirrored(cells(1, None, -1))
+        elif kind == FAR_FIELD:
+            n = self.mesh.i_normals[:, [-end]] if axis else self.mesh.j_normals[[-end]]
+            if axis:  # w has its ghosts along j by now
+                n = np.pad(n, [[2, 2], [0, 0], [0, 0]], "edge")
+            nx, ny = (tf.constant(c if end else -c, w.dtype) for c in np.moveaxis(n, -1, 0))
+            ghosts = tf.repeat(tf.stack(far_field(tf.unstack(last), free, nx, ny)), 2, axis - 2)
+        else:
+            ghosts = tf.repeat(last, 2, axis - 2)
+        if axis or end:
+            return ghosts
+        return self._along_cut(w[..., 1::-1, ::-1], ghosts)
 
     def _mirrored(self, rows):
         r, u, v, p = tf.unstack(rows)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import Domain, InputError
+from tfunroll.ops.cgrid import c_grid
 from tfunroll.ops.gas import GAMMA
 from tfunroll.ops.meshes import Mesh
 from tfunroll.ops.ogrid import naca, o_grid
@@ -32,8 +33,17 @@ def mesh(
     first: float = FIRST,
     radius: float = RADIUS,
     code: str = CODE,
+    cut: int = 0,
+    incidence: float = INCIDENCE,
 ) -> Mesh:
-    """The O-grid around a NACA section; any other body: ops.ogrid.o_grid(ops.ogrid.body(curve))."""
+    """The O-grid around a NACA section; any other body: ops.ogrid.o_grid(ops.ogrid.body(curve)).
+
+    Args:
+      cut: where positive, a C-grid with so many cells along each side of its cut, which goes off
+        at ``incidence``, degrees: see ops.cgrid.
+    """
+    if cut:
+        return c_grid(naca(code, cells), layers, first, radius, cut, incidence)
     return o_grid(naca(code, cells), layers, first, radius)
 
 
