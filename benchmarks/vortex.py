@@ -3,13 +3,20 @@
 Every solver starts from the exact means over the cells, and its density is compared with them.
 """
 
-import os
+import contextlib
 import tempfile
 
 import numpy as np
 
 SIZE, TIME, WIND = 10.0, 2.0, (1.0, 0.5)
 CONSERVED = ("density", "x-momentum", "y-momentum", "energy")  # pyro's names
+
+
+@contextlib.contextmanager
+def scratch():
+    """Another working directory: both peers leave a file where they start."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        yield
 
 
 def vortex(points, at=0.0, strength=5.0):
@@ -73,13 +80,8 @@ def pyro_solver(points, solver, options, courant, steps=None, dt=-1.0):
         data.fill_BC_all()
 
     made.add_problem("vortex", fill)
-    folder = os.getcwd()
-    with tempfile.TemporaryDirectory() as scratch:  # pyro leaves a file in the working directory
-        os.chdir(scratch)
-        try:
-            made.initialize_problem("vortex", inputs_dict=values)
-        finally:
-            os.chdir(folder)
+    with scratch():
+        made.initialize_problem("vortex", inputs_dict=values)
 
     def run():
         sim = made.get_sim()
@@ -96,7 +98,8 @@ def claw_solver(points, kind, courant):
     """As our_solver, by PyClaw: classic (one step, second order) or sharp (WENO5, SSPRK3)."""
     import logging
 
-    from clawpack import pyclaw, riemann
+    with scratch():
+        from clawpack import pyclaw, riemann
 
     logging.getLogger("pyclaw").setLevel(logging.ERROR)
     domain = pyclaw.Domain([0.0, 0.0], [SIZE, SIZE], [points, points])
