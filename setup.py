@@ -68,6 +68,7 @@ setup(
             "phiflow>=3.4,<3.5",
             "torch>=2.13,<2.14",
             "neuraloperator>=2,<3",
+            "pyro-hydro>=4.5,<5",
         ],
         "beam": ["apache-beam>=2.77,<3", "mlcroissant>=1,<2"],
         "external": ["jax>=0.10,<0.11", "tesseract-core[runtime]>=1.15,<2"],

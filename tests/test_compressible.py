@@ -104,7 +104,9 @@ def test_the_isentropic_vortex_converges_at_least_at_second_order(bend):
 @pytest.mark.slow
 @pytest.mark.parametrize("bend", [0.0, 0.4])
 def test_order_of_the_isentropic_vortex(bend):
-    assert 1.8 < vortex_orders((256, 512), bend)[0] < 2.2
+    orders = vortex_orders((128, 256, 512), bend)
+    assert orders[0] > orders[1]  # towards 2 from above, see docs/aerofoil.md
+    assert 1.8 < orders[1] < 2.2
 
 
 def tube(n, wall=False):
