@@ -73,8 +73,9 @@ def halve(x: tf.Tensor, boundary) -> tf.Tensor:
 
 def double(x: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     """Each cell twice per space axis, cut to ``shape``."""
-    for axis in range(1, 1 + len(shape)):
-        x = tf.repeat(x, 2, axis)
+    for axis in range(1, 1 + len(shape)):  # XLA cannot compile the gradient of tf.repeat in a loop
+        size = [-1, *x.shape[1:axis], 2 * x.shape[axis], *x.shape[axis + 1 :]]
+        x = tf.reshape(tf.stack([x, x], axis + 1), size)
     return x[(slice(None), *(slice(n) for n in shape))]
 
 
