@@ -63,7 +63,8 @@ def correction(gathered) -> Finding | None:
         pair = (x.mode, y.mode) == ("correction", "prediction")
         if pair and alike and has(errors, a, "NOG") and has(errors, b, "WIG"):
             logs = statistics.log_ratio(errors, (b, "WIG"), (a, "NOG"))
-            parts.append((gathered.labels[a].replace("correction", "").strip() or x.net, logs))
+            name = " ".join(gathered.labels[a].replace("correction", "").split())
+            parts.append((name or x.net, logs))
     if not parts:
         return None
     per_seed = pd.concat([logs.mean(axis=1) for _, logs in parts], axis=1).mean(axis=1)

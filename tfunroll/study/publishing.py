@@ -12,6 +12,7 @@ import pandas as pd
 from tfunroll import results
 from tfunroll.files import write_json
 from tfunroll.study import description, findings
+from tfunroll.study.analyses import ANALYSES
 from tfunroll.study.collection import Gathered
 
 TARGET = "study"  # folder beside findings.md, with one folder per study in it
@@ -59,7 +60,7 @@ def save_estimate(study: description.Study, docs: str, hours: float, unknown: in
 
 
 def _page(folder: pathlib.Path) -> str:
-    keys = [f"{n}-{v}" for n in description.names() for v in description.VARIANTS]
+    keys = [f"{n}-{v}" for n in ANALYSES for v in description.VARIANTS]  # modalities first
     mine = sorted(p.parent.name for p in folder.glob(f"*/{SECTION}"))
     here = [k for k in keys if k in mine] + [k for k in mine if k not in keys]
     parts = [findings.HEAD, _overview(folder, here)]
