@@ -192,10 +192,10 @@ def alternatives(gathered) -> Finding | None:
     for model in models:
         if model[1] in ORDER and model != base:
             logs = statistics.log_ratio(errors, model, base).mean(axis=1)
-            cost = times.get(model, np.nan) / times.get(base, np.nan)
             name = f"{gathered.labels[model[0]]} {model[1]}"
             ratios[name] = statistics.geometric(logs)
-            texts.append(f"{name}: {ratios[name]}, time × {cost:.2f}")
+            cost = f", time × {times[model] / times[base]:.2f}" if times else ""
+            texts.append(f"{name}: {ratios[name]}{cost}")
     names = errors.index.get_level_values("modality")
     solver = errors.loc[names.str.startswith("equal-cost"), "mean"]
     beside = (
@@ -206,14 +206,19 @@ def alternatives(gathered) -> Finding | None:
         "",
         f"error over ONE's: {'; '.join(texts)}.{beside}",
         OPEN,
-        "Times are processor times of the whole training with compilation, medians over seeds.",
+        "Times are processor times of the whole training with compilation, medians over seeds."
+        if times
+        else "",
         "errors",
         ", ".join(f"{name} {e.value:.2f}" for name, e in ratios.items()),
     )
 
 
 def _processor_times(gathered) -> dict[tuple[str, str], float]:
-    """(run, modality) -> seconds of training, with its shared stages, median over seeds."""
+    """(run, modality) -> seconds of training, with its shared stages, median over seeds; empty if
+    a run is of a version that did not take them."""
+    if gathered.trainings.get("processor_seconds", pd.Series([np.nan])).isna().any():
+        return {}
     frame = gathered.trainings.pivot_table(
         index=["run", "seed"], columns="modality", values="processor_seconds"
     )
