@@ -95,7 +95,7 @@ def vortex_orders(cells, bend):
     return orders
 
 
-@pytest.mark.parametrize("bend", [0.0, 0.8])
+@pytest.mark.parametrize("bend", [0.0, pytest.param(0.8, marks=pytest.mark.slow)])
 def test_the_isentropic_vortex_converges_at_least_at_second_order(bend):
     """On coarse meshes the third-order error of the reconstruction is the larger part."""
     assert (vortex_orders((32, 64, 128), bend) > 2).all()
@@ -312,6 +312,7 @@ def test_gradients_agree_with_finite_differences():
 # ------------------------------------------------------------------ stability, mistakes
 
 
+@pytest.mark.slow
 def test_the_stable_sub_step_is_stable_and_not_far_from_the_limit():
     mesh = aerofoil()
     values = {"mach": [0.5], "reynolds": [1e3], "incidence": [4.0]}

@@ -164,6 +164,7 @@ def test_nog_asks_for_no_gradient_of_a_solver_that_has_one(dataset, monkeypatch)
         assert len(calls) == (2 * steps if modality == "WIG" else 0)
 
 
+@pytest.mark.slow
 def test_killing_workers_during_training_loses_nothing(dataset):
     pool = systems.get(example("ks_worker")).coarse("worker", 1.0).step
     config = replace(CONFIG, system=example("ks_worker"), curriculum="3:12:1e-4")

@@ -257,6 +257,7 @@ def test_mistakes_of_address_and_licence(tiny_data_dir, tmp_path):
             datasets.publish(builder, tmp_path, "CC0-1.0")
 
 
+@pytest.mark.slow
 def test_the_scripts_publish_and_fetch(tiny_data_dir, tmp_path):
     def run(script, *args):
         command = [sys.executable, SCRIPTS / script, *args]

@@ -87,7 +87,11 @@ def test_float32_is_close_to_float64(state):
 
 @pytest.mark.parametrize(
     ("substeps", "jit", "scheme"),
-    [(1, True, "piso"), (2, False, "piso"), (2, True, "midpoint")],
+    [
+        (1, True, "piso"),
+        (2, False, "piso"),
+        pytest.param(2, True, "midpoint", marks=pytest.mark.slow),
+    ],
 )
 def test_gradients_equal_finite_differences(substeps, jit, scheme):
     """With respect to state, viscosity and forcing, through two frames."""

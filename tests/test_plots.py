@@ -150,6 +150,7 @@ def test_a_flow_has_vorticity_spectra_evolution_and_an_animation(tmp_path, monke
     assert np.abs(first - last).mean() > 5  # it moves
 
 
+@pytest.mark.slow
 def test_a_flow_where_all_blew_up_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(animations, "ANIMATED", 2)
     results, _ = run([("ONE", 0, np.inf)])

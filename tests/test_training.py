@@ -187,6 +187,7 @@ def test_plateau_halves_the_rate(trainer, dataset, tmp_path):
     assert float(trainer.compiled.state.rate_factor) == 0.25  # two of three without gain
 
 
+@pytest.mark.slow
 def test_noise_and_physics_loss_train(dataset, tmp_path):
     plain = Trainer(replace(CONFIG, curriculum="2:20").resolved(), dataset)
     plain.train(whole(plain), tmp_path / "plain")

@@ -82,6 +82,8 @@ def scaling(gathered) -> Figure | None:
     if len(solvers):
         right.loglog(solvers.index, solvers, "o-", color="#555555", label="reference scheme")
         right.legend(fontsize=8)
+        right.set_xticks(solvers.index, [str(n) for n in solvers.index])
+        right.minorticks_off()
     right.set(xlabel="sub-steps per frame (cost)", title="the solver alone")
     left.set_title("networks")
     for ax in (left, right):
