@@ -63,6 +63,8 @@ def horizon(gathered) -> Finding | None:
     texts, interior, short = [], [], []
     for (family, modality), part in frame.groupby(["family", "modality"], sort=False):
         part = part.groupby("x")[["error", "validation"]].mean().fillna(np.inf)
+        if len(part) < 2:  # one horizon has no best among others
+            continue
         if not np.isfinite(part["error"]).any():
             texts.append(f"{family} {modality}: all diverge")
             short.append(texts[-1])
