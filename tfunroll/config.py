@@ -68,6 +68,10 @@ class RunConfig:
     widths: tuple[int, ...] = _flag((), "network", "resnet: channels per block, comma list")
     modes: int = _flag(0, "network", "fno: wavenumbers per axis, in place of the size's")
 
+    initial: str = _flag(
+        "glorot", "network", "initial weights: glorot, fan_in, zero, glorot_zero or he_zero"
+    )
+
     modalities: tuple[str, ...] = _flag(MODALITIES, "training", "any of ONE,NOG,WIG")
     steps: int = _flag(0, "training", "horizon m: steps unrolled per sample")
     updates: int = _flag(0, "training", "optimizer updates")

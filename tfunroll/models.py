@@ -31,6 +31,7 @@ def build_net(config: RunConfig, seed: int) -> keras.Model:
         modes=config.modes or None,
         seed=seed,
         dtype=config.precision,
+        initial=config.initial,
     )
 
 

@@ -12,6 +12,7 @@ from tfunroll.nets import fno, sizes, transformer, unet  # noqa: E402
 from tfunroll.nets.base import Net  # noqa: E402
 from tfunroll.nets.fno import FNO  # noqa: E402
 from tfunroll.nets.graph import GraphNet  # noqa: E402
+from tfunroll.nets.initial import INITIAL  # noqa: E402
 from tfunroll.nets.resnet import ResNet  # noqa: E402
 from tfunroll.nets.transformer import Transformer  # noqa: E402
 from tfunroll.nets.unet import UNet  # noqa: E402
@@ -43,6 +44,7 @@ def build(
     modes: int | None = None,
     seed: int = 0,
     dtype: str = "float32",
+    initial: str = "glorot",
 ) -> Net:
     """Builds a network for a domain, with its weights initialised from ``seed``.
 
@@ -56,15 +58,18 @@ def build(
       widths: channels of each block of a ResNet, in place of size, width and depth.
       seed: of the initial weights: the same seed gives the same weights.
       dtype: "float32", "float64" or "mixed_bfloat16".
+      initial: how the weights are drawn, of INITIAL; see initial.set_initial.
     Raises:
-      InputError: for an unknown name or size, a size that no width meets, or a width, depth or
-        modes below 1 or beyond what the grid carries.
+      InputError: for an unknown name, size or initial, a size that no width meets, or a width,
+        depth or modes below 1 or beyond what the grid carries.
     """
     check_choice("net", name, NETS)
     check_choice("size", size or "demo", SIZES)
     given = {"width": width, "depth": depth, "modes": modes}
     given = {key: value for key, value in given.items() if value is not None}
-    common = {"out_channels": out_channels, "boundary": domain.boundary, "seed": seed}
+    check_choice("initial", initial, INITIAL)
+    common = {"out_channels": out_channels, "boundary": domain.boundary}
+    common |= {"seed": seed, "initial": initial}
     limits = _check(name, domain, given, widths)
 
     def make(options):

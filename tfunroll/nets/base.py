@@ -5,6 +5,7 @@ import itertools
 import keras
 import tensorflow as tf
 
+from tfunroll.nets.initial import set_initial
 from tfunroll.nets.layers import Conv
 
 
@@ -18,13 +19,14 @@ class Net(keras.Model):
       out_channels: of the output.
       boundary: per space axis the kinds (lower, upper) of ops.boundary.pad.
       seed: of the initial weights.
+      initial: how they are drawn, of initial.INITIAL.
     """
 
-    ARGUMENTS: tuple[str, ...] = ("out_channels", "boundary", "seed")
+    ARGUMENTS: tuple[str, ...] = ("out_channels", "boundary", "seed", "initial")
 
-    def __init__(self, out_channels, boundary, seed=0, **kwargs):
+    def __init__(self, out_channels, boundary, seed=0, initial="glorot", **kwargs):
         super().__init__(**kwargs)
-        self.out_channels, self.seed = out_channels, seed
+        self.out_channels, self.seed, self.initial = out_channels, seed, initial
         self.boundary = tuple(tuple(pair) for pair in boundary)
         # One seed per layer: the same initializer seed would repeat the same numbers in each.
         self._seeds = itertools.count(1000 * seed)
@@ -43,6 +45,12 @@ class Net(keras.Model):
     def build(self, input_shape):
         self.call(tf.zeros((1, *input_shape[1:]), self.compute_dtype))  # each layer builds itself
         self.built = True
+        set_initial(self, self.initial)
+
+    @property
+    def last_layer(self):
+        """The layer that makes the output."""
+        return self.last
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.out_channels)

@@ -25,7 +25,7 @@ class FNO(Net):
       width: channels inside.
       depth: spectral blocks.
       modes: wavenumbers kept per axis, |k| < modes; at most half the (extended) grid's points.
-      out_channels, boundary, seed: see Net.
+      out_channels, boundary, seed, initial: see Net.
     Reference: Li et al. (2021), arXiv:2010.08895.
     """
 
@@ -41,6 +41,11 @@ class FNO(Net):
             self.dense(width),
             self.dense(self.out_channels, dtype=self.variable_dtype),
         )
+
+    @property
+    def last_layer(self):
+        """See Net."""
+        return self.projection[1]
 
     def _spectral(self, dimensions):
         seed = next(self._seeds)

@@ -28,7 +28,7 @@ class GraphNet(Net):
       centres: cell centres of a curved grid, [*space, axis]; given by spacing if None. A periodic
         axis closes in space then, like the circle of an O-grid.
       mask: True in the cells that are nodes, [*space]; all if None.
-      out_channels, boundary, seed: see Net.
+      out_channels, boundary, seed, initial: see Net.
     References: Wang et al. (2019), doi:10.1145/3326362 (the edge convolution); List et al. (2025).
     """
 

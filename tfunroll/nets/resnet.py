@@ -23,7 +23,7 @@ class ResNet(Net):
       width: channels inside.
       depth: blocks.
       widths: channels of each block, in place of width and depth.
-      out_channels, boundary, seed: see Net.
+      out_channels, boundary, seed, initial: see Net.
     Reference: He et al. (2016), doi:10.1109/CVPR.2016.90; List et al. (2025).
     """
 

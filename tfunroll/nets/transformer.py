@@ -32,7 +32,7 @@ class Transformer(Net):
       depth: blocks.
       shape: cells per axis of the grid.
       patch: cells per axis of a patch.
-      out_channels, boundary, seed: see Net.
+      out_channels, boundary, seed, initial: see Net.
     References: Vaswani et al. (2017), arXiv:1706.03762; Liu et al. (2021), arXiv:2103.14030 (bias).
     """
 

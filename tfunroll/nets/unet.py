@@ -29,7 +29,7 @@ class UNet(Net):
       width: channels of the finest level.
       depth: coarser levels; each axis needs 2^depth cells.
       attention: whether skips are gated.
-      out_channels, boundary, seed: see Net.
+      out_channels, boundary, seed, initial: see Net.
     Reference: Ronneberger et al. (2015), doi:10.1007/978-3-319-24574-4_28;
       attention: Oktay et al. (2018), arXiv:1804.03999.
     """

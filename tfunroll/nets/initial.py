@@ -1,0 +1,53 @@
+"""Initial weights by name: what an untrained network does, and how well it trains."""
+
+import keras
+import numpy as np
+
+from tfunroll.core import check_choice
+
+INITIAL = ("glorot", "fan_in", "zero", "glorot_zero", "he_zero")
+MATRICES = ("kernel", "qkv", "mix")  # [in, out], by the names that layers give them
+BIASES = ("bias", "mix_bias")
+
+
+def set_initial(net: keras.Model, name: str) -> None:
+    """Draws the weights of a network that was built with Glorot's anew.
+
+        glorot       matrices uniform in ±√(6 / (fan_in + fan_out)), biases 0
+        fan_in       matrices and biases uniform in ±1/√fan_in, the default of PyTorch's layers
+        zero         as fan_in, but the last layer 0: an untrained correction is its solver
+        glorot_zero  as glorot, but the last layer 0
+        he_zero      matrices uniform in ±√(6 / fan_in), biases 0, the last layer 0
+
+    The variances are 1, 1/3 and 2 over fan_in for layers of one width. Without normalisation a
+    residual chain grows with its depth by the first and the last, and hardly by the second; a plain
+    chain, as in a U-Net, keeps its size by the last alone. Kernels of Fourier layers and the
+    position bias of attention keep the start that they have.
+
+    Args:
+      net: of nets.base.Net, built; its ``seed`` decides the numbers.
+      name: of INITIAL.
+    Raises:
+      InputError: for another name.
+    References: Glorot & Bengio (2010); He et al. (2015), arXiv:1502.01852.
+    """
+    check_choice("initial", name, INITIAL)
+    if name in ("fan_in", "zero", "he_zero"):
+        for number, layer in enumerate(net.layers):
+            rng = np.random.default_rng([net.seed, number])
+            _draw(layer, rng, *((6.0, 0.0) if name == "he_zero" else (1.0, 1.0)))
+    if name.endswith("zero"):
+        for weight in net.last_layer.trainable_variables:
+            weight.assign(np.zeros(weight.shape))
+
+
+def _draw(layer, rng, of_matrix: float, of_bias: float) -> None:
+    """Uniform in ±√(c / fan_in), c of a matrix and of a bias; in layers that hold a matrix."""
+    matrices = [w for w in layer.trainable_variables if w.name in MATRICES and len(w.shape) == 2]
+    if not matrices:
+        return
+    biases = [w for w in layer.trainable_variables if w.name in BIASES and len(w.shape) == 1]
+    for weights, c in ((matrices, of_matrix), (biases, of_bias)):
+        for weight in weights:
+            limit = (c / matrices[0].shape[0]) ** 0.5
+            weight.assign(rng.uniform(-limit, limit, weight.shape))
