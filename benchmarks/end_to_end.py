@@ -105,7 +105,7 @@ def _compile(trainer, tf):
         for modality in ("ONE", "NOG", "WIG"):
             unrolling = trainer.config.unrolling(modality, stage)
             call = trainer.compiled.call(unrolling, trainer.config.batch(modality, stage))
-            call(zero, zero, zero, one, one)["gradient_norm"].numpy()
+            call(zero, zero, zero, zero, one, one)["gradient_norm"].numpy()
     trainer.compiled.validate()[0].numpy()
 
 

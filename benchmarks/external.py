@@ -110,8 +110,8 @@ def update(system):
 
     def run():
         compiled.reset(0)
-        seed, before, stop = (tf.constant(n, tf.int64) for n in (0, 0, 20))
-        return call(seed, before, stop, tf.constant(1e-9), tf.constant(0.0))[
+        seed, before, drawn, stop = (tf.constant(n, tf.int64) for n in (0, 0, 0, 20))
+        return call(seed, before, drawn, stop, tf.constant(1e-9), tf.constant(0.0))[
             "gradient_norm"
         ].numpy()
 

@@ -41,7 +41,7 @@ def ours(width, depth, steps, batch, modality):
     zero, rate, warmup = tf.constant(0, tf.int64), tf.constant(1e-6), tf.constant(0.0)
 
     def run(count):
-        call(zero, zero, updates.state.update + count, rate, warmup)["gradient_norm"].numpy()
+        call(zero, zero, zero, updates.state.update + count, rate, warmup)["gradient_norm"].numpy()
 
     began = time.perf_counter()
     run(0)

@@ -69,9 +69,11 @@ def losses(config, dataset, modality, every_update=lambda: None):
             samples = compiled._samples(drawn, 0, update, unrolling.steps)
             return compiled.loss_and_gradients(*samples, unrolling)[0]
 
+        first = config.drawn(modality, trainer.stages.index(stage))
         for update in range(stage.updates):
             every_update()
-            numbers = (update * batch, before + update, 0, before, before + update + 1)
+            at = first + update * batch
+            numbers = (at, before + update, 0, before, first, before + update + 1)
             position, now, *arguments = (tf.constant(n, tf.int64) for n in numbers)
             loss = float(loss_of(position, now))
             rates = (tf.constant(x, tf.float32) for x in (stage.learning_rate, 0))

@@ -70,6 +70,8 @@ class Recorder:
     def __init__(self):
         self.rows, self.errors, self.reasons = {}, {}, []
 
+    def start(self, update): ...
+
     def updates(self, update, values, by_step):
         self.rows[update] = (values, by_step)
 
@@ -168,23 +170,53 @@ def test_gradient_norm_by_step_is_the_gradient_of_the_entering_state(trainer):
     np.testing.assert_allclose(by_step, hand, rtol=1e-4)
 
 
+def rates(dataset, folder, **changes):
+    """The learning rate of every recorded update."""
+    trainer, recorder = Trainer(replace(CONFIG, **changes).resolved(), dataset), Recorder()
+    trainer.train(whole(trainer), folder, summaries=recorder)
+    return {update: values["learning_rate"] for update, (values, _) in recorder.rows.items()}
+
+
 def test_learning_rate_warms_up_and_decays(dataset, tmp_path):
-    config = replace(CONFIG, curriculum="1:40:1e-3:20", decay_every=30, decay_rate=0.5)
-    trainer, recorder = Trainer(config.resolved(), dataset), Recorder()
-    trainer.train(whole(trainer), tmp_path, summaries=recorder)
-    rates = {u: values["learning_rate"] for u, (values, _) in recorder.rows.items()}
-    assert (rates[20], rates[40]) == pytest.approx((1e-3, 0.5e-3))
-    config = replace(config, curriculum="1:20:1e-3:40".replace("40", "20"), checkpoint_every=10)
-    trainer, recorder = Trainer(config.resolved(), dataset), Recorder()
-    trainer.train(whole(trainer), tmp_path / "warm", summaries=recorder)
-    assert recorder.rows[10][0]["learning_rate"] == pytest.approx(0.5e-3)
+    decaying = {"decay_every": 30, "decay_rate": 0.5}
+    found = rates(dataset, tmp_path / "a", curriculum="1:40:1e-3:20", **decaying)
+    assert (found[20], found[40]) == pytest.approx((1e-3, 0.5e-3))
+    found = rates(dataset, tmp_path / "b", curriculum="1:20:1e-3:20", validate_every=10)
+    assert found[10] == pytest.approx(0.5e-3)
 
 
-def test_plateau_halves_the_rate(trainer, dataset, tmp_path):
-    config = replace(CONFIG, curriculum="1:60:1e-12", plateau=1, decay_every=0)
+def test_a_stage_starts_with_the_rate_that_it_states(dataset, tmp_path):
+    """Decay and plateau of the stages before it do not reach it."""
+    settings = {"decay_every": 1, "decay_rate": 0.5, "plateau": 1, "validate_every": 1}
+    found = rates(dataset, tmp_path, curriculum="1:6:1e-9,2:3:1e-10,2:2:1e-9", **settings)
+    assert found[1] == pytest.approx(1e-9)
+    assert found[2] == pytest.approx(0.5e-9)
+    assert found[6] <= 1e-9 * 0.5**5
+    assert (found[7], found[10]) == pytest.approx((1e-10, 1e-9))
+
+
+def test_stages_of_one_horizon_share_a_stream_of_windows(dataset, tmp_path):
+    """Three stages of one rate are one long stage: the same windows, so the same weights."""
+    ends = []
+    for name, curriculum in {"cut": "2:4,2:5,2:3", "whole": "2:12"}.items():
+        config = replace(CONFIG, curriculum=curriculum, decay_every=0)
+        trainer = Trainer(config.resolved(), dataset)
+        trainer.train(whole(trainer), tmp_path / name)
+        ends.append(weights(trainer))
+    assert_equal(*ends)
+
+
+def test_a_training_ends_with_a_validation(dataset, tmp_path):
+    config = replace(CONFIG, curriculum="1:25", validate_every=20)
     trainer, recorder = Trainer(config.resolved(), dataset), Recorder()
-    trainer.train(whole(trainer), tmp_path, summaries=recorder)
-    assert float(trainer.compiled.state.rate_factor) == 0.25  # two of three without gain
+    done = trainer.train(whole(trainer), tmp_path, summaries=recorder)
+    assert list(recorder.errors) == [20, 25]
+    assert done["validation_error"] == pytest.approx(float(trainer.compiled.validate()[0]))
+
+
+def test_plateau_halves_the_rate(dataset, tmp_path):
+    found = rates(dataset, tmp_path, curriculum="1:80:1e-12", plateau=1, decay_every=0)
+    assert found[80] == pytest.approx(1e-12 / 4)  # after two of three without gain
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.data import Trajectories
 from tfunroll.windows import Windows
@@ -68,3 +69,33 @@ def test_horizon_longer_than_the_trajectories(windows):
     windows.check(6)
     with pytest.raises(InputError, match="steps=7 .* allowed: 1 to 6"):
         windows.check(7)
+
+
+@pytest.mark.parametrize("modality", ["ONE", "NOG", "WIG"])
+@pytest.mark.parametrize("batch", [3, 16])
+@pytest.mark.parametrize("curriculum", ["1:5,3:2,3:4:1e-4,1:3,2:1,3:3", "3:2,3:1", "1:9,1:9,2:9"])
+def test_no_window_comes_twice_before_all_came_once(windows, modality, batch, curriculum):
+    """Over a whole curriculum, whatever its stages, as the Trainer counts them."""
+    config = RunConfig(curriculum=curriculum, batch_size=batch)
+    seen = {}
+    for number, stage in enumerate(config.stages()):
+        steps = config.unrolling(modality, stage).steps
+        drawn, size = config.drawn(modality, number), config.batch(modality, stage)
+        for update in range(stage.updates):
+            batch_values = first_values(windows, 0, drawn + update * size, size, steps)
+            seen.setdefault(steps, []).extend(batch_values)
+    for steps, values in seen.items():
+        count = windows.count(steps)
+        for start in range(0, len(values), count):
+            epoch = values[start : start + count]
+            assert len(set(epoch)) == len(epoch), (steps, start)
+
+
+def test_noise_is_sized_by_channel_and_only_where_a_channel_lives():
+    states = np.stack([np.full((2, 3, 4), 3.0), np.full((2, 3, 4), 0.5)], -1).astype(np.float32)
+    states[:, :, 0] = 100.0  # inside a body
+    trajectories = Trajectories(states, {}, ("a", "b"), np.zeros(2), {})
+    active = np.ones((4, 2), bool)
+    active[0] = False
+    rms = Windows(trajectories).rms(active)
+    np.testing.assert_allclose(rms, [[0, 0]] + [[3.0, 0.5]] * 3)

@@ -85,14 +85,18 @@ class RunConfig:
     pushforward: int = _flag(0, "training", "first steps of the horizon that are cut, without loss")
     batch_size: int = _flag(16, "training", "samples per update; ONE takes this times the horizon")
     learning_rate: float = _flag(5e-4, "training", "of Adam, where the curriculum names none")
-    decay_rate: float = _flag(0.9, "training", "learning-rate factor every decay_every updates")
+    decay_rate: float = _flag(
+        0.9, "training", "learning-rate factor every decay_every updates of a stage"
+    )
     decay_every: int = _flag(2000, "training", "updates per learning-rate decay; 0 for none")
-    plateau: int = _flag(0, "training", "halve the rate after this many validations without gain")
+    plateau: int = _flag(
+        0, "training", "halve a stage's rate after this many validations without gain"
+    )
     loss: str = _flag("supervised", "training", "supervised, or physics (residual, no reference)")
     rematerialise: bool = _flag(
         False, "training", "recompute each step in the backward pass: less memory, more time"
     )
-    noise: float = _flag(0.0, "training", "input noise, as a fraction of the data's rms")
+    noise: float = _flag(0.0, "training", "input noise, as a fraction of each channel's rms")
     seeds: tuple[int, ...] = _flag((0, 1, 2, 3), "training", "comma list, one network each")
     precision: str = _flag(
         "float32", "training", "float32, float64, or mixed_bfloat16 (the network alone in bfloat16)"
@@ -177,6 +181,20 @@ class RunConfig:
     def batch(self, modality: str, stage: Stage) -> int:
         """Samples per update: ONE sees as many states per update as the unrolled modalities."""
         return self.batch_size * (stage.steps if modality == "ONE" else 1)
+
+    def drawn(self, modality: str, number: int) -> int:
+        """Windows of its horizon that were drawn before stage ``number`` of the curriculum.
+
+        A stage goes on in the stream of its horizon where the last stage of that horizon stopped.
+        For ONE all windows have one step, whatever the horizon of the stage.
+        """
+        stages = self.stages()
+        horizon = self.unrolling(modality, stages[number]).steps
+        return sum(
+            stage.updates * self.batch(modality, stage)
+            for stage in stages[:number]
+            if self.unrolling(modality, stage).steps == horizon
+        )
 
     def states(self, first_stage: int, last_stage: int) -> int:
         """States that one network's training processes in these stages, in any modality."""

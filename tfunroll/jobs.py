@@ -89,7 +89,7 @@ def train_network(config: RunConfig, modality: str, seed: int) -> None:
     _train(config, Job(modality, seed, shared, len(config.stages())), folder, start)
     if not (folder / "results.csv").exists():
         metrics = evaluate_network(config, modality, seed, report=False)
-        summaries = Summaries(folder / "tensorboard")
+        summaries = Summaries(folder)
         settings = {"modality": modality, "seed": seed, "curriculum": str(config.stages())}
         summaries.hyperparameters(settings, metrics)
         summaries.close()
@@ -102,7 +102,7 @@ def _train(config, job, folder, start=None):
         return
     _, trainer, _ = _session(config)
     save_description(folder, config, trainer.compiled.features, trainer.compiled.net)
-    summaries = Summaries(folder / "tensorboard")
+    summaries = Summaries(folder)
     done = trainer.train(
         job,
         folder / "checkpoints",

@@ -2,8 +2,8 @@
 
 RUN/config.json, flagfile.txt, environment.json    what was asked for, and where it ran
 RUN/shared/<seed>/                                 the one-step stages all modalities start from
-RUN/<modality>/<seed>/                             checkpoints, tensorboard, model.json,
-                                                   training.json, results.csv, samples.npz
+RUN/<modality>/<seed>/                             checkpoints, tensorboard, history.csv,
+                                                   model.json, training.json, results.csv, samples.npz
 RUN/baselines/                                     results.csv, samples.npz
 RUN/results.csv, summary.csv, *.png, *.pdf         gathered
 """
@@ -17,11 +17,13 @@ import time
 from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 
 from tfunroll import systems
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.files import replacing
+from tfunroll.summaries import HISTORY, read_history
 
 BASELINES = "baselines"
 SHARED = "shared"
@@ -68,6 +70,12 @@ def save_samples(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes samples.npz, whole or not at all."""
     with replacing(folder / "samples.npz") as new:
         np.savez_compressed(new, **arrays)
+
+
+def histories(out: pathlib.Path) -> dict[tuple[str, int], pd.DataFrame]:
+    """What was recorded while training: (modality or SHARED, seed) -> read_history."""
+    paths = sorted(out.glob(f"*/*/{HISTORY}"))
+    return {(p.parent.parent.name, int(p.parent.name)): read_history(p.parent) for p in paths}
 
 
 def training_outcomes(out: pathlib.Path, modality: str) -> list[dict]:

@@ -32,6 +32,7 @@ from tfunroll.run_folder import (
     check_folder,
     finished,
     free_folder,
+    histories,
     locked,
     network_folder,
     read_config,
@@ -161,7 +162,7 @@ def gather(out: pathlib.Path) -> str:
     summary = results.summarise(table)
     results.write_csv(table, out / "results.csv")
     results.write_csv(summary, out / "summary.csv")
-    figures = plots.plot_run(out, table, samples(out), systems.get(config.system))
+    figures = plots.plot_run(out, table, samples(out), systems.get(config.system), histories(out))
     losses = {
         modality: float(np.mean([outcome["training_loss"] for outcome in outcomes]))
         for modality in config.modalities

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfunroll.checkpoints import Checkpoints
-from tfunroll.config import RunConfig, Stage
+from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.data import Dataset
 from tfunroll.solvers.external import solver_errors
@@ -17,6 +17,7 @@ DIAGNOSES = 10  # of skipped updates, per job
 FIRST_CALLS = 10  # updates per call while their speed is unknown
 SECONDS_PER_CALL = 2.0  # about; a stop waits no longer
 SECONDS_PER_CHECKPOINT = 300.0  # at most, besides the interval in updates
+RECORD_EVERY = 100  # updates between records, besides those at validations and stages' ends
 
 
 class TrainingDivergedError(RuntimeError):
@@ -39,6 +40,8 @@ class Job:
 
 class _Silent:
     """Takes the place of summaries.Summaries where none are wanted."""
+
+    def start(self, update): ...
 
     def updates(self, update, values, by_step): ...
 
@@ -95,10 +98,11 @@ class Trainer:
                 raise InputError(f"start: no checkpoint in {start}")
             if weights_from is not None:
                 compiled.load(weights_from)
-        before = sum(stage.updates for stage in self.stages[: job.first_stage])
-        for stage in self.stages[job.first_stage : job.last_stage]:
-            self._train_stage(stage, before, progress)
-            before += stage.updates
+        progress.summaries.start(int(state.update))
+        for number in range(job.first_stage, job.last_stage):
+            self._train_stage(number, progress)
+        if int(state.update) % self.config.validate_every:  # else it was just validated
+            self._validation(int(state.update), progress.summaries)
         progress.save(int(state.update))
         return {
             "training_loss": float(state.loss),
@@ -110,8 +114,11 @@ class Trainer:
             "processor_seconds": time.process_time() - worked,
         }
 
-    def _train_stage(self, stage: Stage, before: int, progress: "_Progress"):
+    def _train_stage(self, number: int, progress: "_Progress"):
         config, state, job = self.config, self.compiled.state, progress.job
+        stage = self.stages[number]
+        before = sum(earlier.updates for earlier in self.stages[:number])
+        drawn = config.drawn(job.modality, number)
         unrolling = config.unrolling(job.modality, stage)
         batch = config.batch(job.modality, stage)
         call = self.compiled.call(unrolling, batch)
@@ -119,16 +126,17 @@ class Trainer:
         states = batch * unrolling.steps
         progress.report(min(max(0, int(state.update) - before), stage.updates) * states)
         if int(state.update) == before:
-            state.seen.assign(0)  # another horizon has other gradients
+            state.enter_stage()
         length, compiling = FIRST_CALLS, True
         while (update := int(state.update)) < end:
-            events = (config.validate_every, config.checkpoint_every)
+            events = (config.validate_every, config.checkpoint_every, RECORD_EVERY)
             stop = min(end, update + length, *(update - update % n + n for n in events))
             began = time.monotonic()
             with solver_errors():
                 out = call(
                     tf.constant(job.seed, tf.int64),
                     tf.constant(before, tf.int64),
+                    tf.constant(drawn, tf.int64),
                     tf.constant(stop, tf.int64),
                     tf.constant(stage.learning_rate, tf.float32),
                     tf.constant(stage.warmup, tf.float32),
@@ -140,11 +148,12 @@ class Trainer:
                 length = int(min(max(SECONDS_PER_CALL / seconds, 1), UPDATES_PER_CALL))
             compiling = False
             if int(state.skipped_in_row):
-                self._skipped(progress, before, unrolling, batch)
+                self._skipped(progress, before, drawn, unrolling, batch)
             values = {name: float(out[name]) for name in ("learning_rate", "gradient_norm")}
             values |= {"loss": float(state.loss), "skipped": float(state.skipped)}
             values["horizon"] = stage.steps
-            progress.summaries.updates(done, values, out["by_step"].numpy())
+            if done == end or not all(done % n for n in (RECORD_EVERY, config.validate_every)):
+                progress.summaries.updates(done, values, out["by_step"].numpy())
             if done % config.validate_every == 0:
                 self._validation(done, progress.summaries)
             if done % config.checkpoint_every == 0 or progress.checkpoint_is_old():
@@ -153,12 +162,12 @@ class Trainer:
                 progress.save(done)
                 raise TrainingStoppedError(f"{job.modality} seed {job.seed}, update {done}")
 
-    def _skipped(self, progress, before, unrolling, batch) -> None:
+    def _skipped(self, progress, before, drawn, unrolling, batch) -> None:
         state, job = self.compiled.state, progress.job
         update, in_row = int(state.update), int(state.skipped_in_row)
         stopping = in_row >= GUARD_PATIENCE
         if len(progress.reasons) < DIAGNOSES or stopping:
-            reason = self.compiled.diagnose(job.seed, before, unrolling, batch)
+            reason = self.compiled.diagnose(job.seed, before, drawn, unrolling, batch)
             progress.reasons.append(f"update {update}: {reason}")
             progress.summaries.skipped(update, reason)
         if stopping:

@@ -35,9 +35,19 @@ class TrainingState:
     def reset(self) -> None:
         for variable in self.all():
             variable.assign(tf.zeros_like(variable))
+        self.validation.assign(float("nan"))
+        self.enter_stage()
+
+    def enter_stage(self) -> None:
+        """Forgets what belongs to a stage: the plateau's factor, and the size of gradients.
+
+        So a stage starts with the learning rate that it states, and the guard takes the gradients
+        of another horizon as they come.
+        """
+        self.seen.assign(0)
         self.rate_factor.assign(1.0)
         self.best.assign(float("inf"))
-        self.validation.assign(float("nan"))
+        self.waited.assign(0)
 
     def judge(self, loss: tf.Tensor, norm: tf.Tensor) -> tf.Tensor:
         """Whether an update may be applied; keeps the running means and counts the skipped."""

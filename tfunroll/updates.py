@@ -40,6 +40,7 @@ class Updates:
         if config.jit != "off" and not self.compilable:
             self.stepper = build_stepper(config, _Compiled(self.net), self.features)
         self.windows = Windows(dataset.splits["train"], config.dtype)
+        self._noise_size = self.windows.rms(self.system.active)
         self.optimizer = keras.optimizers.Adam(config.learning_rate)
         # The optimizer sees all weights as one vector: a few large operations, not hundreds of
         # small ones to compile and to run. It is filled from the network at the start of a call.
@@ -91,9 +92,7 @@ class Updates:
 
         def one_update(windows, seed, before, rate, warmup):
             start, targets, params = self._samples(windows, seed, state.update, steps)
-            learning_rate = rate * state.rate_factor * self._decay(state.update)
-            ramp = (tf.cast(state.update - before, tf.float32) + 1) / tf.maximum(warmup, 1.0)
-            learning_rate *= tf.minimum(ramp, 1.0)
+            learning_rate = self._rate(state.update - before, rate, warmup) * state.rate_factor
             out = update(start, targets, params, learning_rate)
             state.update.assign_add(1)
             return {**out, "learning_rate": learning_rate}
@@ -125,10 +124,10 @@ class Updates:
             )[0]
 
         @tf.function(autograph=False)
-        def call(seed, before, stop, rate, warmup):
+        def call(seed, before, drawn, stop, rate, warmup):
             # XLA has no shuffle, so the windows of a whole call are drawn outside it; their number
             # is always the same, for another would be another graph.
-            position = (state.update - before) * batch
+            position = drawn + (state.update - before) * batch
             windows = self.windows.draw(seed, position, UPDATES_PER_CALL * batch, steps)
             windows = [tf.reshape(part, [UPDATES_PER_CALL, batch]) for part in windows]
             return run(windows, seed, before, stop, rate, warmup)
@@ -142,14 +141,14 @@ class Updates:
         if self.config.noise:
             key = tf.stack([seed, update])
             noise = tf.random.stateless_normal(start.shape, key, dtype=start.dtype)
-            start += self.config.noise * self.windows.rms * noise
+            start += tf.constant(self.config.noise * self._noise_size, start.dtype) * noise
         return start, states[:, 1:], params
 
-    def diagnose(self, seed: int, before: int, unrolling: Unrolling, batch: int) -> str:
+    def diagnose(self, seed: int, before: int, drawn: int, unrolling: Unrolling, batch: int) -> str:
         """Why the update that was just skipped went bad, in words."""
         steps, update = unrolling.steps, self.state.update - 1
-        seed, before = tf.constant(seed, tf.int64), tf.constant(before, tf.int64)
-        position = (update - before) * batch
+        seed = tf.constant(seed, tf.int64)
+        position = drawn + (update - before) * batch
         windows = self.windows.draw(seed, position, batch, steps)
         start, targets, params = self._samples(windows, seed, update, steps)
         step, state = self.stepper.bind(params), start
@@ -232,10 +231,16 @@ class Updates:
         through_time = unrolling.steps > 1 and unrolling.cut_every != 1
         return through_time or self.compilable
 
-    def _decay(self, update: tf.Tensor) -> tf.Tensor:
+    def _rate(self, update: tf.Tensor, rate: tf.Tensor, warmup: tf.Tensor) -> tf.Tensor:
+        """The learning rate of an update, counted from the beginning of its stage.
+
+        rate · min(1, (update + 1) / warm-up) · decay_rate^⌊update / decay_every⌋
+        """
+        rate *= tf.minimum((tf.cast(update, tf.float32) + 1) / tf.maximum(warmup, 1.0), 1.0)
         if not self.config.decay_every:
-            return tf.constant(1.0)
-        return self.config.decay_rate ** tf.cast(update // self.config.decay_every, tf.float32)
+            return rate
+        decays = tf.cast(update // self.config.decay_every, tf.float32)
+        return rate * self.config.decay_rate**decays
 
     def _build_validation(self, split):
         horizon = min(self.config.horizon, split.states.shape[1] - 1)

@@ -10,8 +10,9 @@ from tfunroll.data import Trajectories
 class Windows:
     """Every stretch of ``steps + 1`` frames of the trajectories, shuffled anew in each epoch.
 
-    The order is a stateless pseudo-random permutation (RandomIndexShuffle) of
-    the epoch's number, so that the data position of a resumed run is one integer.
+    There is one endless stream of windows per horizon and seed. Its order in each epoch is a
+    stateless pseudo-random permutation (RandomIndexShuffle) of the epoch's number, so that the data
+    position of a resumed run is one integer, and no window comes twice before all came once.
 
     Args:
       trajectories: one split in memory, [trajectory, frame, *space, channel].
@@ -30,7 +31,17 @@ class Windows:
                 "memory; use a smaller dataset_config"
             ) from None
         self._params = {k: tf.constant(v, dtype) for k, v in trajectories.params.items()}
-        self.rms = float(np.sqrt(np.mean(np.square(states, dtype=np.float64))))
+        self._mean_squares = np.mean(np.square(states, dtype=np.float64), (0, 1))
+
+    def rms(self, active: np.ndarray | None = None) -> np.ndarray:
+        """Root mean square of each channel where it lives, and 0 elsewhere: [*space, channel].
+
+        Args: active: True where a channel lives, [*space, channel]; None: everywhere.
+        """
+        alive = np.ones(self._mean_squares.shape, bool) if active is None else active
+        space = tuple(range(alive.ndim - 1))
+        count = np.maximum(alive.sum(space), 1)
+        return np.sqrt(np.where(alive, self._mean_squares, 0).sum(space) / count) * alive
 
     def check(self, steps: int) -> None:
         """InputError if a window does not fit the trajectories."""

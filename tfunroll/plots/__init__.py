@@ -6,6 +6,7 @@ prints keep their order; signed fields of flows a diverging one, symmetric about
 """
 
 import pathlib
+from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,6 +16,7 @@ from tfunroll.plots.curves import curves
 from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import rollouts, spectra
 from tfunroll.plots.style import TITLES, Samples
+from tfunroll.plots.training import training
 from tfunroll.results import model_order
 from tfunroll.systems.base import System
 
@@ -22,7 +24,11 @@ __all__ = ["plot_run"]
 
 
 def plot_run(
-    out_dir, results: pd.DataFrame, samples: Samples, system: System
+    out_dir,
+    results: pd.DataFrame,
+    samples: Samples,
+    system: System,
+    histories: Mapping[tuple[str, int], pd.DataFrame] | None = None,
 ) -> list[pathlib.Path]:
     """Writes the pictures of a run; returns their paths.
 
@@ -35,8 +41,11 @@ def plot_run(
       results: table with results.COLUMNS; modalities that are missing are left out.
       samples: (modality, seed) -> Evaluation.samples; of each modality the lowest seed is drawn.
       system: says which of these, and names and scales them.
+      histories: (modality or "shared", seed) -> summaries.read_history, drawn as "training".
     """
     out, figures = pathlib.Path(out_dir), {"curves": curves(results, system)}
+    if histories:
+        figures["training"] = training(histories)
     order = model_order(modality for modality, _ in samples)
     drawn = {m: samples[min(key for key in samples if key[0] == m)] for m in order}
     paths = []

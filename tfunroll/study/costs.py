@@ -119,7 +119,9 @@ def time_of_update(config: RunConfig, modality: str) -> tuple[float, float]:
 
     def run(length):
         before = int(updates.state.update)
-        call(*(tf.constant(n, tf.int64) for n in (0, 0, before + length)), rate, tf.constant(0.0))
+        call(
+            *(tf.constant(n, tf.int64) for n in (0, 0, 0, before + length)), rate, tf.constant(0.0)
+        )
         return int(updates.state.update) - before
 
     run(1)

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from tensorboard.backend.event_processing import event_accumulator
 
 from tfunroll import run_folder
 from tfunroll.config import RunConfig
 from tfunroll.results import ORDER
 from tfunroll.study import folder, statistics
+from tfunroll.summaries import HISTORY, read_history
 
 
 def longest(config: RunConfig) -> float:
@@ -90,19 +90,15 @@ def stability_labels(gathered) -> dict[str, dict[str, int]]:
 
 
 def _events(gathered, tags: tuple[str, ...]) -> pd.DataFrame:
-    """Scalars that the networks of a study told TensorBoard, those of a resumed training once."""
-    rows = []
+    """Scalars that the networks of a study recorded while they were trained."""
+    frames = []
     for run_id in gathered.labels:
-        for path in sorted(folder.run_folder(gathered.out, run_id).glob("*/*/tensorboard")):
+        for path in sorted(folder.run_folder(gathered.out, run_id).glob(f"*/*/{HISTORY}")):
+            history = read_history(path.parent).rename(
+                columns={"quantity": "tag", "value": "error"}
+            )
             modality, seed = path.parent.parent.name, int(path.parent.name)
-            for file in sorted(path.iterdir()):
-                events = event_accumulator.EventAccumulator(str(file), {"tensors": 0}).Reload()
-                for tag in set(tags) & set(events.Tags()["tensors"]):
-                    for event in events.Tensors(tag):
-                        value = float(np.frombuffer(event.tensor_proto.tensor_content, "f4")[0]) \
-                            if event.tensor_proto.tensor_content else \
-                            event.tensor_proto.float_val[0]  # fmt: skip
-                        rows.append((run_id, modality, seed, tag, event.step, value))
+            labels = {"run": run_id, "modality": modality, "seed": seed}
+            frames.append(history[history["tag"].isin(tags)].assign(**labels))
     columns = ["run", "modality", "seed", "tag", "update", "error"]
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame.drop_duplicates(columns[:-1], keep="last")
+    return pd.concat(frames)[columns] if frames else pd.DataFrame(columns=columns)

@@ -1,0 +1,50 @@
+"""What training recorded: loss, validation error and learning rate over the updates."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tfunroll.plots.style import Style, styles_of
+from tfunroll.run_folder import SHARED
+
+PANELS = {
+    "training/loss": "training loss (running mean)",
+    "validation/relative_error": "validation: relative error",
+    "training/learning_rate": "learning rate",
+}
+SHARED_STYLE = Style("black", "-", "", "")
+
+
+def training(histories: Mapping[tuple[str, int], pd.DataFrame]) -> Figure:
+    """Loss, validation error and learning rate over updates, below each other.
+
+    A line is the geometric mean over seeds, its band their range. The stages that all modalities
+    share are drawn once, in black.
+
+    Args: histories: (modality or "shared", seed) -> summaries.read_history.
+    """
+    whole = pd.concat(
+        [table.assign(modality=name, seed=seed) for (name, seed), table in histories.items()]
+    )
+    whole = whole[(whole["value"] > 0) & np.isfinite(whole["value"])]
+    figure = Figure(figsize=(6.4, 8.0), layout="constrained")
+    axes = figure.subplots(len(PANELS), 1, sharex=True)
+    trained = [name for name in dict.fromkeys(whole["modality"]) if name != SHARED]
+    styles = {SHARED: SHARED_STYLE, **styles_of(trained)}
+    for ax, (quantity, label) in zip(axes, PANELS.items(), strict=True):
+        part = whole[whole["quantity"] == quantity]
+        for name, style in styles.items():
+            values = part[part["modality"] == name].groupby("update")["value"]
+            if not len(values):
+                continue
+            line = values.apply(lambda v: np.exp(np.mean(np.log(v))))
+            text = "all (one step)" if name == SHARED else name
+            ax.plot(line.index, line, **style.line(text) | {"markevery": 0.15})
+            ax.fill_between(line.index, values.min(), values.max(), color=style.color, alpha=0.18)
+        ax.set(ylabel=label, yscale="log")
+        ax.grid(alpha=0.25)
+    axes[-1].set_xlabel("update")
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
