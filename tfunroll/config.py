@@ -212,6 +212,7 @@ class RunConfig:
 
     def _check(self, system: "System") -> None:
         from tfunroll.losses import LOSSES
+        from tfunroll.nets import INITIAL
         from tfunroll.systems.base import MODES
         from tfunroll.unrolling import Unrolling
 
@@ -219,6 +220,7 @@ class RunConfig:
         check_choice("correction", self.correction, system.corrections)
         check_choice("coarse", self.coarse, system.coarse_kinds)
         check_choice("loss", self.loss, LOSSES)
+        check_choice("initial", self.initial, INITIAL)
         check_choice("precision", self.precision, PRECISIONS)
         check_choice("jit", self.jit, JIT)
         if not self.modalities:
