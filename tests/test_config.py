@@ -92,3 +92,14 @@ def test_unwritable_output_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="out=.* cannot be written"):
         check_writable(str(tmp_path / "file" / "run"))
+
+
+def test_the_curriculum_in_words_states_each_stage_s_own_rate():
+    config = RunConfig(curriculum="1:2000,4:800:1e-4:50", plateau=3)
+    assert config.describe_stages().splitlines() == [
+        "stage 1: horizon 1, 2000 updates, learning rate 0.0005 × 0.9 every 2000 updates, halved at "
+        "plateaus",
+        "stage 2: horizon 4, 800 updates, learning rate 0.0001 × 0.9 every 2000 updates, warm-up 50 "
+        "updates, halved at plateaus",
+    ]
+    assert "×" not in RunConfig(decay_every=0).describe_stages()

@@ -172,6 +172,17 @@ class RunConfig:
             ) from None
         return Stage(steps, updates, rate, warmup)
 
+    def describe_stages(self) -> str:
+        """The curriculum in words, a line per stage: horizon, updates, learning rate."""
+        decay = f" × {self.decay_rate:g} every {self.decay_every} updates" * bool(self.decay_every)
+        return "\n".join(
+            f"stage {number}: horizon {stage.steps}, {stage.updates} updates, learning rate "
+            f"{stage.learning_rate:g}{decay}"
+            + f", warm-up {stage.warmup} updates" * bool(stage.warmup)
+            + ", halved at plateaus" * bool(self.plateau)
+            for number, stage in enumerate(self.stages(), start=1)
+        )
+
     def unrolling(self, modality: str, stage: Stage) -> "Unrolling":
         """How ``modality`` unrolls in ``stage``."""
         from tfunroll.unrolling import of_modality

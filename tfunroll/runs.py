@@ -58,7 +58,8 @@ def run(config: RunConfig) -> str:
         config = replace(config, out=free_folder(config))
     weights = check_ready(config)
     print(describe_environment(config))
-    print(f"net {config.net}: {weights:,} weights", flush=True)
+    print(f"net {config.net}: {weights:,} weights, initial={config.initial}")
+    print(config.describe_stages(), flush=True)
     with prepared(config) as work:
         count = worker_count(config)
         outcome = workers.run_tasks(work.tasks, count, work.states, "training", [work.lock])
