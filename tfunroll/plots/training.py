@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from tfunroll.plots.style import Style, styles_of
 from tfunroll.run_folder import SHARED
 
+RATE = "training/learning_rate"
 PANELS = {
     "training/loss": "training loss (running mean)",
     "validation/relative_error": "validation: relative error",
-    "training/learning_rate": "learning rate",
+    RATE: "learning rate",
 }
 SHARED_STYLE = Style("black", "-", "", "")
 
@@ -41,10 +42,16 @@ def training(histories: Mapping[tuple[str, int], pd.DataFrame]) -> Figure:
                 continue
             line = values.apply(lambda v: np.exp(np.mean(np.log(v))))
             text = "all (one step)" if name == SHARED else name
-            ax.plot(line.index, line, **style.line(text) | {"markevery": 0.15})
-            ax.fill_between(line.index, values.min(), values.max(), color=style.color, alpha=0.18)
-        ax.set(ylabel=label, yscale="log")
+            steps = "steps-pre" if quantity == RATE else "default"
+            look = {"markevery": 0.15, "drawstyle": steps}
+            ax.plot(line.index, line, **style.line(text) | look)
+            if quantity != RATE:  # of which all seeds have one, unless plateaus differ
+                low, high = values.min(), values.max()
+                ax.fill_between(line.index, low, high, color=style.color, alpha=0.18)
+        ax.set(ylabel=label, yscale="linear" if quantity == RATE else "log")
         ax.grid(alpha=0.25)
+    axes[-1].set_ylim(bottom=0)
+    axes[-1].ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
     axes[-1].set_xlabel("update")
     figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
