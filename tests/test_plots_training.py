@@ -26,6 +26,6 @@ def test_loss_and_rate_over_updates_by_modality():
     assert "ONE" not in drawn
     assert not validation.lines
     rates = {line.get_label(): line.get_ydata().tolist() for line in rate.lines}
-    assert rates["WIG"] == [2e-4, 2e-4]
+    np.testing.assert_allclose(rates["WIG"], [2e-4, 2e-4])
     assert rate.get_ylabel() == "learning rate"
     assert rate.get_ylim()[0] == 0
