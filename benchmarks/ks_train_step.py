@@ -33,10 +33,8 @@ def ours(width, depth, steps, batch, modality):
     u = 1e-5 * np.random.default_rng(0).standard_normal((6, 200, 48, 1)).astype(np.float32)
     split = Trajectories(u, {"domain_size": sizes}, tuple("abcdef"), np.zeros(6), {})
     dataset = Dataset("random", "tiny", {"train": split, "validation": split}, 1.0, "")
-    config = RunConfig(width=width, depth=depth, learning_rate=1e-6).resolved()
+    config = RunConfig(width=width, depth=depth, learning_rate=1e-6, initial="zero").resolved()
     updates = Updates(config, dataset)
-    for variable in updates.net.last.variables:
-        variable.assign(tf.zeros_like(variable.value))
     call = updates.call(of_modality(modality, steps), batch)
     zero, rate, warmup = tf.constant(0, tf.int64), tf.constant(1e-6), tf.constant(0.0)
 

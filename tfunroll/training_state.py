@@ -28,6 +28,7 @@ class TrainingState:
         self.best = scalar(tf.float32, "best")
         self.waited = scalar(tf.int64, "waited")
         self.rate_factor = scalar(tf.float32, "rate_factor")
+        self.reset()
 
     def all(self) -> list[tf.Variable]:
         return list(vars(self).values())
