@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tfunroll.plots.style import Style, styles_of
-from tfunroll.run_folder import SHARED
+from tfunroll.results import ORDER
 
 RATE = "training/learning_rate"
 PANELS = {
@@ -32,8 +32,8 @@ def training(histories: Mapping[tuple[str, int], pd.DataFrame]) -> Figure:
     whole = whole[(whole["value"] > 0) & np.isfinite(whole["value"])]
     figure = Figure(figsize=(6.4, 8.0), layout="constrained")
     axes = figure.subplots(len(PANELS), 1, sharex=True)
-    trained = [name for name in dict.fromkeys(whole["modality"]) if name != SHARED]
-    styles = {SHARED: SHARED_STYLE, **styles_of(trained)}
+    names = dict.fromkeys(whole["modality"])
+    styles = dict.fromkeys(names, SHARED_STYLE) | styles_of(n for n in names if n in ORDER)
     for ax, (quantity, label) in zip(axes, PANELS.items(), strict=True):
         part = whole[whole["quantity"] == quantity]
         for name, style in styles.items():
@@ -41,7 +41,7 @@ def training(histories: Mapping[tuple[str, int], pd.DataFrame]) -> Figure:
             if not len(values):
                 continue
             line = values.apply(lambda v: np.exp(np.mean(np.log(v))))
-            text = "all (one step)" if name == SHARED else name
+            text = name if name in ORDER else "all (one step)"
             steps = "steps-pre" if quantity == RATE else "default"
             look = {"markevery": 0.15, "drawstyle": steps}
             ax.plot(line.index, line, **style.line(text) | look)
