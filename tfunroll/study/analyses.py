@@ -2,6 +2,7 @@
 
 from tfunroll.study.comparisons import alternatives, convergence, correction, order, robustness
 from tfunroll.study.findings import Finding
+from tfunroll.study.starts import initial
 from tfunroll.study.trends import horizon, scaling, stability, transition
 
 ANALYSES = {
@@ -13,6 +14,7 @@ ANALYSES = {
     "convergence": (convergence,),
     "stability": (stability, order),
     "alternatives": (alternatives,),
+    "initial": (initial, order),
 }
 
 
