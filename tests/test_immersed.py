@@ -179,17 +179,6 @@ def test_mirror_equivariance(flow):
     )
 
 
-def test_batches_of_several_reynolds_numbers(flow):
-    solver = wake.solver()
-    together = run(solver, flow, REYNOLDS, 3)
-    swapped = run(solver, flow[::-1], REYNOLDS[::-1], 3)
-    np.testing.assert_allclose(swapped[::-1], together, atol=1e-12)
-    for i, reynolds in enumerate(REYNOLDS):
-        alone = run(solver, flow[i : i + 1], [reynolds], 3)
-        np.testing.assert_allclose(alone, together[i : i + 1], atol=1e-12)
-    assert np.abs(run(solver, flow, [200.0, 200.0], 3) - together).max() > 1e-4
-
-
 def test_float32_is_close_to_float64(flow):
     step = wake.solver().bind({"reynolds": tf.constant(REYNOLDS)})
     single = step(tf.constant(flow, tf.float32))

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from contracts import shaken
 
 from tfunroll import nets
 from tfunroll.core import Domain, InputError, check_keras_backend
@@ -15,14 +16,6 @@ from tfunroll.ops.boundary import pad
 
 KS = Domain((48,), (("periodic", "periodic"),))
 PLANE = Domain((6, 8), (("periodic", "periodic"), ("periodic", "periodic")))
-
-
-def shaken(net, seed=0):
-    """Random weights, biases too, so that nothing hides behind initial zeros."""
-    rng = np.random.default_rng(seed)
-    for variable in net.variables:
-        variable.assign(variable + 0.1 * rng.normal(size=variable.shape))
-    return net
 
 
 def random_input(domain=KS, dtype=tf.float64, batch=3):
