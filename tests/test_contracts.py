@@ -1,5 +1,6 @@
 """The contracts of tests/contracts.py, held by all that tfunroll has and by a user's own."""
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -17,7 +18,7 @@ from contracts import (
 )
 
 from tfunroll import nets, systems
-from tfunroll.core import Domain, Solver
+from tfunroll.core import Domain, InputError, Solver
 from tfunroll.features import Features
 from tfunroll.solvers.external import ExternalSolver
 from tfunroll.steppers import SequentialCorrection
@@ -257,3 +258,150 @@ def test_systems(name):
 @pytest.mark.parametrize("system", [OWN, systems.get(BURGERS)], ids=["heat", "burgers"])
 def test_a_users_system(system):
     check_system(system)
+
+
+# ---------------------------------------------------------------------- what breaks a contract
+
+NOT_HELD = (AssertionError, pytest.fail.Exception)
+
+
+def mixed(u, after):
+    return after + 0.1 * tf.reduce_mean(u, 0)
+
+
+def random_part(u, after):
+    return after + tf.random.normal(u.shape, stddev=1e-3, dtype=u.dtype)
+
+
+WRONG_STEPS = {
+    "mixes the batch": mixed,
+    "is random": random_part,
+    "ignores its parameter": lambda u, after: 0.9 * u,
+    "keeps no float64": lambda u, after: tf.cast(after, tf.float32),
+    "has half a gradient": lambda u, after: after + tf.stop_gradient(u),
+    "loses a channel": lambda u, after: after[..., :0],
+    "is not finite": lambda u, after: after / 0,
+    "rounds": lambda u, after: tf.cast(tf.cast(after, tf.bfloat16), u.dtype),
+}
+WRONG_CLAIMS = {
+    "frame_time is no whole number of dt": {"dt": 0.15},
+    "XLA does compile it": {"compilable": False},
+    "it has a gradient": {"differentiable": False},
+    "another number of channels": {"channels": 2},
+    "project does not undo lift": {"project": lambda self, state: 0.9 * state},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_STEPS.values(), ids=WRONG_STEPS)
+def test_a_solver_that_steps_wrongly_is_found(wrong):
+    class Wrong(Heat):
+        def bind(self, params):
+            step = super().bind(params)
+            return lambda u: wrong(u, step(u))
+
+    with pytest.raises(NOT_HELD):
+        check_solver(Wrong(), HEAT, waves(HEAT, 1))
+
+
+@pytest.mark.parametrize("claims", WRONG_CLAIMS.values(), ids=WRONG_CLAIMS)
+def test_a_solver_that_claims_what_is_not_so_is_found(claims):
+    with pytest.raises(NOT_HELD):
+        check_solver(type("Wrong", (Heat,), claims)(), HEAT, waves(HEAT, 1))
+
+
+@keras.saving.register_keras_serializable()
+class Mixing(keras.layers.Layer):
+    """Adds the mean of the batch."""
+
+    def call(self, x):
+        return x + keras.ops.mean(x, 0, keepdims=True)
+
+
+def keras_net_with(layer, seed, policy):
+    net = keras_net(seed, policy)
+    net = keras.Sequential([*net.layers[:1], layer(policy), *net.layers[1:]])
+    net.build((None, 16, 2))
+    return net
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda seed, policy: keras_net_with(lambda p: Mixing(dtype=p), seed, policy),
+        lambda seed, policy: keras_net_with(lambda p: keras.layers.ReLU(dtype=p), 0, policy),
+        lambda seed, policy: keras_net(seed, "float32"),
+        lambda seed, policy: keras_net(seed, policy, channels=(2, 3)),
+        lambda seed, policy: keras_net_with(
+            lambda p: keras.layers.Rescaling(0.0, 1.0, dtype=p), seed, policy
+        ),
+    ],
+    ids=["mixes the batch", "one seed", "float32 always", "three channels", "dead weights"],
+)
+def test_a_network_that_breaks_its_contract_is_found(make, tmp_path):
+    with pytest.raises(NOT_HELD):
+        check_net(make, (16,), (2, 1), tmp_path)
+
+
+def test_a_network_that_sees_what_the_mask_hides_is_found(tmp_path):
+    with pytest.raises(AssertionError, match="mask hides"):
+        check_net(keras_net, (16,), (2, 1), tmp_path, mask=np.arange(16) > 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda solve, net: solve + net + 0.1, "zero network"),
+        (lambda solve, net: solve + tf.reduce_mean(net, 0), "depends on its neighbours"),
+        (lambda solve, net: solve + tf.stop_gradient(net), "ONE"),
+        (lambda solve, net: tf.cast(solve + net, tf.float64), "dtype"),
+    ],
+)
+def test_a_stepper_that_breaks_its_contract_is_found(change, message):
+    solver, features = Heat(), Features({"diffusivity": 1.0}, 1, 1)
+
+    class Wrong(SequentialCorrection):
+        def bind(self, params):
+            solve, inputs = self.solver.bind(params), self.features.bind(params)
+            return lambda u: change(solve(u), tf.cast(self.net(inputs(u)), u.dtype))
+
+    with pytest.raises(AssertionError, match=message):
+        check_stepper(
+            lambda net: Wrong(solver, net, features),
+            shaken(keras_net(0, "float64")),
+            HEAT,
+            waves(HEAT, 2),
+            solver,
+            solver,
+        )
+
+
+def other_splits(**changes):
+    return {"splits": {**OWN.splits, **changes}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "two words"},
+        {"frame_time": 0.3},
+        {"horizon": 50, "long_horizon": 20},
+        {"metrics": ("mse", "enstrophy")},
+        {"metrics": ("mse@near body",)},
+        {"correction_channels": 2},
+        {"coarse_kinds": ()},
+        {"initial_state": lambda params, seed: waves(params, 0)},
+        {"initial_state": lambda params, seed: waves(params, seed).astype(np.float32)},
+        {"params": {"diffusivity": ParamRange(0.1, 2.0, 1e6)}},
+        {"observables": {"mean": lambda states, params: states.mean((0, 2))}},
+        other_splits(test_interpolation=(0.5,)),
+        other_splits(test_interpolation=(1.5,)),
+        other_splits(test_extrapolation=(0.8,)),
+        other_splits(validation=(0.2,)),
+        other_splits(train=(0.5, 3.0)),
+        other_splits(train=()),
+    ],
+    ids=lambda changes: ",".join(changes),
+)
+def test_a_system_that_does_not_fit_together_is_found(changes):
+    with pytest.raises((*NOT_HELD, InputError, ValueError)):
+        check_system(dataclasses.replace(OWN, **changes))
