@@ -172,7 +172,7 @@ DOMAINS = {
 @pytest.mark.parametrize(
     "domain",
     [
-        pytest.param(d, id=name, marks=[pytest.mark.slow] if name == "torus" else [])
+        pytest.param(d, id=name, marks=[pytest.mark.slow] if name in ("torus", "o-grid") else [])
         for name, d in DOMAINS.items()
     ],
 )
@@ -201,18 +201,20 @@ def test_a_users_network(tmp_path):
 # ---------------------------------------------------------------------- steppers
 
 
-def kinds(names):
-    for name in names:
+def kinds():
+    for name in (*systems.MODULES, BURGERS):
         system = systems.get(name)
         for coarse in system.coarse_kinds:
             for correction in system.corrections:
-                yield name, "correction", correction, coarse
-        yield name, "prediction", next(iter(system.corrections)), system.coarse_kinds[0]
+                marks = pytest.mark.slow if name == "aerofoil" else []  # a minute
+                label = f"{system.name}-{correction}-{coarse}"
+                kind = name, "correction", correction, coarse
+                yield pytest.param(kind, id=label, marks=marks)
+        kind = name, "prediction", next(iter(system.corrections)), system.coarse_kinds[0]
+        yield pytest.param(kind, id=f"{system.name}-prediction")
 
 
-@pytest.mark.parametrize(
-    "kind", kinds((*systems.MODULES, BURGERS)), ids=lambda k: "-".join(k[-60:])
-)
+@pytest.mark.parametrize("kind", kinds())
 def test_steppers_of_the_systems(kind):
     name, mode, correction, coarse = kind
     system, features = systems.get(name), systems.get(name).features(mode)
