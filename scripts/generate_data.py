@@ -29,7 +29,8 @@ def main() -> None:
         raise InputError("beam_options needs --beam")
     if given.workers and given.beam:
         raise InputError("workers is not for --beam; see its --direct_num_workers in docs/data.md")
-    if ".py" in given.system and not (system := systems.get(given.system)).dataset:
+    system = systems.get(given.system)
+    if not system.dataset:
         if not given.data_dir:
             raise InputError("data_dir is missing: the folder for the trajectories of your system")
         made = datasets.generate_own(system, given.data_dir, given.trajectories, given.frames)

@@ -15,9 +15,10 @@ cli.define("publication", "licence", "CC-BY-4.0", "CC-BY-4.0, CC0-1.0, or a text
 
 
 def main() -> None:
-    from tfunroll import datasets  # after --help and the check of the flags
+    from tfunroll import datasets, systems  # after --help and the check of the flags
 
     given = flags.FLAGS
+    systems.get(given.system)  # names the flag where there is none
     builder = datasets.builder_class(given.system).of(given.dataset_config, given.data_dir or None)
     archive = datasets.publish(builder, given.out, given.licence)
     print(f"{archive}\nchecksum: {archive}.sha256")

@@ -245,16 +245,6 @@ def test_forces_balance_the_momentum_that_leaves_a_box_of_cells():
 # ------------------------------------------------------------------ parameters, gradients
 
 
-def test_samples_of_a_batch_do_not_mix():
-    state, values = developed()
-    solver = Compressible(aerofoil(), 2e-3, 20)
-    together = run(solver, state, **values)
-    swapped = run(solver, state[::-1], **{n: v[::-1] for n, v in values.items()})
-    np.testing.assert_allclose(together, swapped[::-1], atol=1e-13)
-    alone = run(solver, state[1:], **{n: v[1:] for n, v in values.items()})
-    np.testing.assert_allclose(together[1:], alone, atol=1e-13)
-
-
 def test_float32_agrees_with_float64():
     state, values = developed()
     solver = Compressible(aerofoil(), 2e-3, 20)

@@ -1,7 +1,11 @@
 import json
+import random
+from dataclasses import fields
 
 import pytest
+from absl import flags
 
+from tfunroll import cli
 from tfunroll.config import RunConfig, Stage
 from tfunroll.core import InputError
 from tfunroll.files import check_writable
@@ -81,11 +85,67 @@ def test_modalities_see_the_same_number_of_states():
     assert config.unrolling("WIG", stage) == WIG(4)
 
 
-def test_json_and_flagfile_round_trip():
-    config = RunConfig(seeds=(3, 5), modalities=("NOG",), residual=True, noise=0.1).resolved()
-    assert RunConfig.from_json(json.loads(config.to_json())) == config
-    lines = config.flagfile().splitlines()
-    assert {"--seeds=3,5", "--modalities=NOG", "--residual=true", "--noise=0.1"} <= set(lines)
+@pytest.fixture
+def parsed(tmp_path):
+    """The text of a flag file -> the RunConfig that a script makes of it."""
+    cli.define_config_flags()
+
+    def parse(text):
+        path = tmp_path / "flagfile.txt"
+        path.write_text(text, encoding="utf-8")
+        for f in fields(RunConfig):
+            flags.FLAGS[f.name].unparse()
+        flags.FLAGS(["script", f"--flagfile={path}"])
+        return cli.config_from_flags()
+
+    yield parse
+    for f in fields(RunConfig):
+        delattr(flags.FLAGS, f.name)
+    cli._GROUPS.clear()
+
+
+NASTY = "aZ09 ~$%=:;,.-_/\\'\"#{}[]()*?!&|<>@éΔ中"
+
+
+def some_value(default, rng):
+    """A value of the default's type that is not the default."""
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, int):
+        return rng.choice([-1, 7, 2**62])
+    if isinstance(default, float):
+        return rng.choice([1e-300, -0.1, 1 / 3, 12345678.9, 1e22])
+    if isinstance(default, tuple):
+        numbers = not default or isinstance(default[0], int)
+        items = [rng.randrange(-9, 999) for _ in range(3)] if numbers else ["NOG", "a@b c", "x=1"]
+        return tuple(items[: rng.randrange(1, 4)])
+    text = "".join(rng.choices(NASTY, k=rng.randrange(1, 30)))
+    return rng.choice([text, f"--{text}", f"#{text}", f"//{text}"]).strip() or "x"
+
+
+@pytest.mark.parametrize("field", fields(RunConfig), ids=lambda field: field.name)
+def test_every_setting_survives_flag_file_and_json(field, parsed):
+    """Settings → flag file → flags → settings, and → JSON → settings; but for --resume."""
+    rng = random.Random(field.name)
+    for _ in range(5):
+        value = some_value(field.default, rng)
+        if field.name == "metrics":
+            value = ("relative_error", "mse@near body", "observed@shock position")
+        config = RunConfig(**{field.name: value})
+        assert RunConfig.from_json(json.loads(config.to_json())) == config
+        if field.name == "resume":
+            assert parsed(config.flagfile()) == RunConfig()
+            assert parsed("--resume") == config
+        else:
+            assert parsed(config.flagfile()) == config
+
+
+def test_all_settings_at_once_survive_the_flag_file(parsed):
+    rng = random.Random(0)
+    for _ in range(20):
+        values = {f.name: some_value(f.default, rng) for f in fields(RunConfig)}
+        config = RunConfig(**values | {"resume": False, "metrics": ("mse@near body", "nrmse")})
+        assert parsed(config.flagfile()) == config
 
 
 def test_unwritable_output_folder(tmp_path):

@@ -104,6 +104,12 @@ def test_own_npy_with_default_splits(folder):
     )
 
 
+def test_two_trajectories_have_no_default_splits(tmp_path):
+    np.save(tmp_path / "states.npy", _states(2))
+    with pytest.raises(InputError, match="2 trajectories; splits need at least 3"):
+        data.load(KS, own=_describe(tmp_path, params={"domain_size": SIZES[:2]}))
+
+
 def test_own_splits_as_given(folder):
     splits = {"train": [4, 0], "validation": [1], "test_extrapolation": [2]}
     loaded = data.load(KS, own=_describe(folder, frame_time=1, splits=splits))
@@ -177,7 +183,7 @@ def _spoiled(index, value):
         (_states()[:, :, :32], "states has shape .*48, 1"),
         (np.zeros((5, 48)), "states has shape"),
         (_states(5, 1), "two frames"),
-        (_states(2), "at least 3|shape"),
+        (_states(2), r"params.domain_size has shape \(5,\), expected 2"),
         (_spoiled((3, 2, 1, 0), np.nan), "states holds NaN or infinity in trajectory 3"),
         (_spoiled((0, 0, 0, 0), np.inf), "states holds NaN or infinity in trajectory 0"),
         (np.full((5, 8, 48, 1), "x"), "states must hold real numbers"),

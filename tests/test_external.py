@@ -165,7 +165,7 @@ def test_a_failing_solver_is_one_error_that_names_the_sample(step, message, work
         assert "for a=1.6 b=3.6; its state is saved in " in text
         np.testing.assert_array_equal(saved["state"], states[3:4])
     else:
-        assert states[3] in saved["state"]
+        assert any(np.array_equal(one, states[3]) for one in saved["state"])
         assert "1.6" in text
     assert np.isfinite(stepped(external)).all()  # and it goes on
 

@@ -2,6 +2,7 @@
 
 import itertools
 import pathlib
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -139,6 +140,38 @@ def test_a_page_keeps_the_studies_that_are_not_gathered_again(tmp_path, monkeypa
     assert "| modalities | small" in " ".join(listed.split())
 
 
+def test_pictures_of_a_study_show_every_seed_of_every_run():
+    gathered = made_up({"small": {"width": 4}, "large": {"width": 8}}, lambda s, m: EFFECT[m])
+    for make, label, effect in (
+        (figures.errors, "relative error", EFFECT),
+        (figures.ratios, "error / error of ONE", {"NOG": 0.8, "WIG": 0.5}),
+    ):
+        figure = make(gathered)
+        assert [ax.get_title() for ax in figure.axes] == ["interpolation", "extrapolation"]
+        assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["small", "large"]
+        assert [t.get_text() for t in figure.legends[0].get_texts()] == list(effect)
+        for ax in figure.axes:
+            assert ax.get_xlabel() == label
+            dots = [line for line in ax.get_lines() if len(line.get_xdata()) == len(SEEDS)]
+            assert len(dots) == 2 * len(effect)  # by modality, then by run
+            for line, wanted in zip(dots, np.repeat(list(effect.values()), 2), strict=True):
+                x, y = line.get_data()
+                assert np.exp(np.log(x).mean()) == pytest.approx(wanted, rel=0.3)
+                assert len(set(y)) == 1
+
+
+def test_the_picture_of_stability_counts_who_lives():
+    gathered = made_up({"a": {}}, lambda s, m: 1.0, ("ONE",), metric="divergence_time")
+    table = gathered.table
+    table["value"], table["status"] = 200.0, "censored"
+    table.loc[table.index[:10], ["value", "status"]] = [50.0, "ok"]  # of 5 seeds × 8 cases
+    (ax,) = figures.stability(gathered).axes
+    (line,) = ax.get_lines()
+    x, y = line.get_data()
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 1, 200, 0.75)
+    assert set(x[1:-1]) == {50}
+
+
 def test_systems_are_told_apart():
     runs = {"a": {"width": 4}, "k": {"system": "kolmogorov"}}
     effect = {"ks": EFFECT, "kolmogorov": {"ONE": 1.0, "NOG": 1.5, "WIG": 0.9}}
@@ -182,12 +215,21 @@ def test_the_exponent_of_scaling_is_found(power, verdict):
     gathered = made_up(runs, lambda s, m: (s["width"] ** 2) ** power)
     found = trends.scaling(gathered)
     assert found.verdict == verdict
-    assert f"correction WIG: n^{power:.1f}"[:-1] in found.ours.replace("−", "-")
+    fitted = re.search(r"correction WIG: n\^(\S+)", found.ours.replace("−", "-")).group(1)
+    assert float(fitted) == pytest.approx(power, abs=0.05)
     assert "reference scheme" not in found.ours
-    assert figures.scaling(gathered) is not None
+    left, right = figures.scaling(gathered).axes
+    for modality in ("ONE", "NOG", "WIG"):
+        (line,) = [x for x in left.get_lines() if x.get_label() == f"{modality} correction"]
+        n, error = line.get_data()
+        np.testing.assert_array_equal(n, [16, 64, 256, 1024])
+        np.testing.assert_allclose(error / error[0], (n / n[0]) ** power, rtol=0.1)
+    assert not right.get_lines()
     one = gathered.table.iloc[:1]
     solvers = [one.assign(modality=f"solver with {n} sub-steps", value=n**-2.0) for n in (2, 4, 8)]
     gathered.table = pd.concat([gathered.table, *solvers], ignore_index=True)
+    (line,) = figures.scaling(gathered).axes[1].get_lines()
+    np.testing.assert_allclose(np.transpose(line.get_data()), [[2, 0.25], [4, 1 / 16], [8, 1 / 64]])
     assert "0.25 at 2 sub-steps to 0.016 at 8 sub-steps (fitted exponent -2.00)" in (
         trends.scaling(gathered).ours
     )
@@ -233,7 +275,11 @@ def test_the_other_trends():
     found = trends.transition(gathered)
     assert "at c = 0 to" in found.ours
     assert "(rank correlation -1.00)" in found.ours
-    assert figures.transition(gathered) is not None
+    (ax,) = figures.transition(gathered).axes
+    (line,) = [x for x in ax.get_lines() if x.get_label() == "ONE"]
+    c, error = line.get_data()
+    np.testing.assert_allclose(c, [0, 0.25, 0.5, 0.75])
+    np.testing.assert_allclose(error, 1.1 - c, rtol=0.3)
     gathered = made_up({"a": {}}, lambda s, m: EFFECT[m])
     assert "a NOG/ONE 0.8" in comparisons.convergence(gathered).ours
     runs = {"a": {}, "noisy": {"modalities": ("ONE",), "noise": 0.1}}

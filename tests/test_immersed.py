@@ -77,27 +77,24 @@ def test_channel_flow_between_no_slip_walls():
 
 
 def slab_error(n):
-    """Flow between two walls inside the grid, off its lines: error of u in its open rows."""
+    """Flow between two walls inside the grid, off its lines: error of u in its open rows.
+
+    A slab in a periodic box: the flow goes through the box's end, from its one side to the other.
+    """
     height, reynolds, force = 1.0, 10.0, 0.3
-    lower, upper = 0.1734, 0.8817
-    body = immersed.union(
-        lambda x, y: y - lower + 0 * x,
-        lambda x, y: upper - y + 0 * x,
+    lower, upper = 0.3192, 0.6734
+
+    def body(x, y):
+        return np.maximum(lower - y, y - upper) + 0 * x
+
+    solver = Incompressible(
+        (n, 8), height / n, 0.05, sweeps=60, body=body, forcing=np.array([[[force, 0]]])
     )
-    sides = (("slip", "slip"), ("periodic", "periodic"))
-    solver = Incompressible.__new__(Incompressible)  # the slabs touch the sides on purpose
-    check, immersed.check_body = immersed.check_body, lambda grid: None
-    try:
-        solver.__init__(
-            (n, 8), height / n, 0.05, sweeps=60, sides=sides, body=body,
-            forcing=np.array([[[force, 0]]]),
-        )  # fmt: skip
-    finally:
-        immersed.check_body = check
     y = solver.grid.centres[0]
     end = run(solver, np.zeros((1, n, 8, 3)), [reynolds], 600)[0, :, 3, 0]
     whole = solver.grid.open[0, :, 3] == 1
-    exact = force * reynolds / 2 * (y - lower) * (upper - y)
+    y = np.where(y > upper, y, y + height)
+    exact = force * reynolds / 2 * (y - upper) * (lower + height - y)
     return np.abs(end - exact)[whole].max() / exact.max()
 
 
@@ -180,17 +177,6 @@ def test_mirror_equivariance(flow):
     np.testing.assert_allclose(
         force(tf.constant(mirrored(flow))), force(tf.constant(flow)) * [1, -1], atol=1e-11
     )
-
-
-def test_batches_of_several_reynolds_numbers(flow):
-    solver = wake.solver()
-    together = run(solver, flow, REYNOLDS, 3)
-    swapped = run(solver, flow[::-1], REYNOLDS[::-1], 3)
-    np.testing.assert_allclose(swapped[::-1], together, atol=1e-12)
-    for i, reynolds in enumerate(REYNOLDS):
-        alone = run(solver, flow[i : i + 1], [reynolds], 3)
-        np.testing.assert_allclose(alone, together[i : i + 1], atol=1e-12)
-    assert np.abs(run(solver, flow, [200.0, 200.0], 3) - together).max() > 1e-4
 
 
 def test_float32_is_close_to_float64(flow):

@@ -63,18 +63,6 @@ def test_rotation_by_180_degrees_of_the_forced_flow(state):
     np.testing.assert_allclose(after, rotated(run(forced, state, REYNOLDS, 2)), atol=1e-12)
 
 
-def test_batch_permutation_and_mixed_reynolds_numbers(state):
-    forced = FORCED
-    together = run(forced, state, REYNOLDS, 3)
-    np.testing.assert_allclose(
-        run(forced, state[::-1], REYNOLDS[::-1], 3), together[::-1], atol=1e-13
-    )
-    for i, reynolds in enumerate(REYNOLDS):
-        alone = run(forced, state[i : i + 1], [reynolds], 3)
-        np.testing.assert_allclose(alone, together[i : i + 1], atol=1e-13)
-    assert np.abs(run(forced, state, [600.0, 600.0], 3) - together).max() > 1e-5
-
-
 def test_float32_is_close_to_float64(state):
     step = kolmogorov.solver().bind({"reynolds": tf.constant(REYNOLDS)})
     single = step(tf.constant(state, tf.float32))

@@ -93,13 +93,6 @@ def test_the_coarse_solver_is_worse_than_the_reference(fine):
     assert np.all(worse > 5 * error), (worse, error)
 
 
-def test_network_off_equals_the_coarse_solver(fine):
-    state = coarsen(fine, kolmogorov.REFINEMENT)
-    solved = SYSTEM.coarse("piso", 1.0).bind(tensors())(state)
-    corrected = stepper(zeros(2)).bind(tensors())(state)
-    np.testing.assert_array_equal(corrected, solved)
-
-
 def test_correction_adds_to_the_velocity_and_leaves_the_pressure(fine):
     state = coarsen(fine, kolmogorov.REFINEMENT)
     seen = []

@@ -130,17 +130,6 @@ def test_float32_is_close_to_float64(scheme):
     np.testing.assert_allclose(single, double, atol=3e-6)
 
 
-def test_batch_permutation_and_mixed_domain_sizes():
-    state, order = smooth(), [2, 0, 1]
-    together = bound(KS.reference())(state)
-    shuffled = bound(KS.reference(), [SIZES[i] for i in order])(tf.gather(state, order))
-    np.testing.assert_allclose(shuffled, tf.gather(together, order), atol=1e-14)
-    for i, size in enumerate(SIZES):
-        alone = bound(KS.reference(), [size])(state[i : i + 1])
-        np.testing.assert_allclose(alone, together[i : i + 1], atol=1e-14)
-    assert np.abs(bound(KS.reference(), [8.0] * 3)(state) - together).max() > 1e-3
-
-
 def test_fraction_integrates_part_of_the_frame():
     part = KuramotoSivashinsky(48, "etdrk2", fraction=0.4)
     assert part.frame_time == 1.0

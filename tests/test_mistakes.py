@@ -45,22 +45,22 @@ WRONG_FLAGS = [
     (*TRAIN, "--dataset_config=huge", "dataset_config='huge' is unknown; allowed: "),
     (*TRAIN, "--mode=guess", "mode='guess' is unknown"),
     (*TRAIN, "--net=mlp", "net='mlp' is unknown; allowed: "),
-    (*TRAIN, "--size=9G", "size='9G'"),
+    (*TRAIN, "--size=9G", "size='9G' is unknown; allowed: "),
     (*TRAIN, "--modalities=ONE,TWO", "modalities='TWO' is unknown; allowed: NOG, ONE, WIG"),
     (*TRAIN, "--modalities=", "modalities is empty"),
     (*TRAIN, "--seeds=a", "seeds=a must be whole numbers"),
-    (*TRAIN, "--curriculum=3", "curriculum"),
-    (*TRAIN, "--curriculum=3:10:fast", "curriculum"),
+    (*TRAIN, "--curriculum=3", "curriculum stage '3' is not steps:updates"),
+    (*TRAIN, "--curriculum=3:10:fast", "curriculum stage '3:10:fast' is not"),
     (*TRAIN, "--learning_rate=nan", "learning_rate=nan must be positive"),
     (*TRAIN, "--batch_size=0", "batch_size=0 must be at least 1"),
     (*TRAIN, "--solver_fraction=2", "solver_fraction=2.0 must lie in (0, 1]"),
     (*TRAIN, "--cut_every=5", "cut_every=5"),
     (*TRAIN, "--precision=float16", "precision='float16' is unknown"),
     (*TRAIN, "--long_horizon=5000", "long_horizon=5000"),
-    (*TRAIN, "--metrics=guess", "guess"),
+    (*TRAIN, "--metrics=guess", "metrics='guess' is unknown; allowed: "),
     (*TRAIN, "--out=/proc/none", "out='/proc/none' cannot be written"),
     (*TRAIN, "--start_from=nowhere", "start_from='nowhere' holds no ONE network"),
-    (*TRAIN, "--data_dir=/dev/null", "data_dir"),
+    (*TRAIN, "--data_dir=/dev/null", "data_dir='/dev/null' is a file"),
     (*TRAIN, "--flagfile=nowhere.txt", "nowhere.txt"),
     (*TRAIN, "extra", "argument 'extra' is not a flag"),
     ("evaluate", "--run=nowhere", "run='nowhere' is not a run folder"),
@@ -68,7 +68,7 @@ WRONG_FLAGS = [
     ("evaluate", "--horizon=x", "flag --horizon=x"),
     ("plot", "--run=nowhere", "run='nowhere' is not a run folder"),
     ("plot", "--colour=red", "Unknown command line flag 'colour'"),
-    ("generate_data", "--system=navier", "dataset='navier' is unknown"),
+    ("generate_data", "--system=navier", "system='navier' is unknown; allowed: aerofoil, "),
     ("generate_data", "--dataset_config=huge", "dataset_config='huge' is unknown"),
     ("generate_data", "--data_dir=/proc/none", "data_dir='/proc/none' cannot be written"),
     ("study", "study is empty; allowed: alternatives, "),
@@ -80,6 +80,7 @@ WRONG_FLAGS = [
     ("study", "--study=horizon", "--out=/proc/none", "out='/proc/none' cannot be written"),
     ("study", "--gather", "out: --gather needs the study's folder"),
     ("study", "--gather", "--out=nowhere", "out='nowhere' is not a study's folder"),
+    ("publish_data", "--system=navier", "system='navier' is unknown; allowed: aerofoil, "),
     ("publish_data", "--dataset_config=huge", "dataset_config='huge' is unknown"),
 ]
 WRONG_DATA = [
@@ -113,7 +114,7 @@ def test_wrong_own_data(changes, message, tmp_path):
 @pytest.mark.parametrize("content", ["", "{", '{"system": 3}', "[]"])
 def test_damaged_run_folder(script, content, tmp_path):
     (tmp_path / "config.json").write_text(content)
-    check((script, f"--run={tmp_path}"), "", tmp_path)
+    check((script, f"--run={tmp_path}"), f"run='{tmp_path}' is not a run folder", tmp_path)
 
 
 @pytest.mark.slow

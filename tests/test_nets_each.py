@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from contracts import shaken
 
 from tfunroll import nets
 from tfunroll.core import Domain, InputError
@@ -14,13 +15,6 @@ from tfunroll.nets.unet import double, halve
 
 P, Z, R = ("periodic",) * 2, ("zero",) * 2, ("replicate",) * 2
 PLANE = Domain((8, 6), (P, Z))
-
-
-def shaken(net, seed=0):
-    rng = np.random.default_rng(seed)
-    for variable in net.variables:
-        variable.assign(variable + 0.1 * rng.normal(size=variable.shape))
-    return net
 
 
 def normal(*shape, seed=1):

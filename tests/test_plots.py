@@ -1,4 +1,4 @@
-"""Pictures: written, not empty, and made of whatever a run has."""
+"""Pictures are written, whatever a run has; what they show: test_pictures.py."""
 
 import dataclasses
 
@@ -59,7 +59,6 @@ def run(models, test_sets=tuple(SETS)):
 def check(paths, names=NAMES):
     assert {p.name for p in paths} == {f"{n}{s}" for n in names for s in (".png", ".pdf")}
     for path in paths:
-        assert path.stat().st_size > 5000
         if path.suffix == ".png":
             picture = imread(path)[..., :3]
             assert picture.shape[0] > 200

@@ -77,12 +77,6 @@ def test_down_sampling_keeps_the_mass_balance(fine, state):
     np.testing.assert_allclose(again.numpy()[:, away], state.numpy()[:, away], atol=1e-12)
 
 
-def test_network_off_equals_the_coarse_solver(state):
-    solved = SYSTEM.coarse("piso", 1.0).bind(tensors())(state)
-    off = stepper(lambda x: 0 * x[..., :2]).bind(tensors())(state)
-    np.testing.assert_array_equal(off, solved)
-
-
 @pytest.mark.parametrize(("mode", "channels"), [("correction", 2), ("prediction", 3)])
 def test_networks_change_the_fluid_alone(state, mode, channels):
     seen = []
