@@ -7,6 +7,7 @@ from absl import flags
 from tfunroll import cli
 
 cli.define("run", "run", "", "folder of the run")
+cli.define("run", "out", "", "new folder for the results; in place of the run's own if empty")
 cli.define("run", "workers", 0, "processes side by side; one per core if 0")
 cli.define("evaluation", "horizon", 0, "frames of the error metrics; the run's if 0")
 cli.define("evaluation", "long_horizon", 0, "frames of the time metrics; the run's if 0")
@@ -22,7 +23,7 @@ def main():
     if values["metrics"]:
         values["metrics"] = tuple(values["metrics"])
     settings = {name: value for name, value in values.items() if value}
-    print(runs.evaluate(pathlib.Path(flags.FLAGS.run), **settings))
+    print(runs.evaluate(pathlib.Path(flags.FLAGS.run), flags.FLAGS.out, **settings))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfunroll import nets, systems
 from tfunroll.core import InputError
-from tfunroll.evaluation import Evaluator, Persistence, Settings, baselines, evaluate
+from tfunroll.evaluation import Evaluator, Persistence, Settings, _labels_of, baselines, evaluate
 from tfunroll.flops import flops_per_frame, largest_substeps
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
 from tfunroll.unrolling import rollout
@@ -35,11 +35,12 @@ class Drift:
 DRIFTING = dataclasses.replace(KS, reference=Drift)  # a system with an exact reference
 
 
-def split(sizes):
-    """Trajectories of DRIFTING."""
+def split(sizes, solver=None):
+    """Trajectories of DRIFTING, or of another solver."""
     params = {"domain_size": np.array(sizes, np.float32)}
     initial = tf.constant(KS.initial_state(params, seed=1), tf.float32)
-    states = rollout(Drift().bind({}), initial, FRAMES).numpy()
+    step = (solver or Drift()).bind({name: tf.constant(p) for name, p in params.items()})
+    states = rollout(step, initial, FRAMES).numpy()
     chaotic = np.arange(len(sizes))[:, None] % 2 == 0
     ids = tuple(f"t{i}" for i in range(len(sizes)))
     return SimpleNamespace(states=states, params=params, ids=ids, diagnostics={"chaotic": chaotic})
@@ -76,8 +77,11 @@ def test_a_perfect_stepper_scores_exactly_zero_from_every_start(perfect):
 
 
 def test_the_reference_solver_has_no_residual(dataset):
-    settings = Settings(12, 12, 1, ("mse", "physics_residual"))
-    table = evaluate(KS.reference(), KS, dataset, settings, LABELS).results
+    settings = Settings(12, 12, 1, ("mse", "physics_residual"), ("test_interpolation",))
+    other = {"test_interpolation": split([7.44, 9.2], KS.refined(1))}  # near enough for 12 frames
+    other = SimpleNamespace(**{**vars(dataset), "splits": other})
+    table = evaluate(KS.reference(), KS, other, settings, LABELS).results
+    assert not (table["status"] == "diverged").any()
     assert (table.loc[table["metric"] == "physics_residual", "value"] == 0).all()
     assert (table.loc[table["metric"] == "mse", "value"] > 0).all()
 
@@ -86,8 +90,9 @@ def test_rows_are_those_of_the_format(perfect):
     table = perfect.results
     assert tuple(table) == (
         *("run_id", "system", "dataset", "mode", "correction", "net", "num_weights", "modality"),
-        *("steps", "seed", "test_set", "trajectory", "start_frame", "physics", "metric", "frame"),
-        *("value", "status", "chaotic"),
+        *("steps", "kind", "refinement", "substeps"),
+        *("seed", "test_set", "trajectory", "start_frame", "physics", "metric", "frame"),
+        *("value", "status", "chaotic", "params.domain_size"),
     )
     cases = 5 * 2
     assert len(table) == cases * (3 + 3 * (12 + 1))  # frames 1 to 12 and 20
@@ -97,6 +102,16 @@ def test_rows_are_those_of_the_format(perfect):
     assert set(table.loc[table["metric"] == "mse", "frame"]) == {*range(1, 13), 20}
     assert set(table.loc[table["chaotic"], "trajectory"]) == {"t0", "t2"}
     assert set(table["dataset"]) == {"kuramoto_sivashinsky/tiny"}
+    assert set(table["kind"]) == {"network"}
+    np.testing.assert_allclose(
+        sorted(set(table["params.domain_size"])), (6.8, 7.44, 9.2, 11.2), rtol=1e-6
+    )
+
+
+def test_the_divergence_time_is_measured_in_any_case(dataset):
+    settings = dataclasses.replace(SETTINGS, metrics=("mse",))
+    table = evaluate(Persistence(), KS, dataset, settings, LABELS).results
+    assert set(table["metric"]) == {"mse", "divergence_time"}
 
 
 def test_the_initial_state_is_not_counted(dataset):
@@ -117,6 +132,9 @@ def test_samples_hold_two_trajectories_of_every_parameter(perfect):
     assert samples["reference"].shape == samples["prediction"].shape == (5, 25, 48, 1)
     np.testing.assert_array_equal(samples["reference"], samples["prediction"])
     assert list(samples["physics"][:2]) == ["domain_size=7.44"] * 2
+    np.testing.assert_allclose(samples["params.domain_size"][:3], [7.44, 7.44, 9.2], rtol=1e-6)
+    assert samples["diverged"].shape == (5, 25)
+    assert not samples["diverged"].any()
     assert set(samples["stability"]) == {"regular"}
     assert all(array.dtype != object for array in samples.values())  # np.savez without pickle
 
@@ -151,10 +169,15 @@ def test_one_wild_sample_leaves_the_others_alone(dataset):
             wild = (params["domain_size"] > 11)[:, None, None]
             return lambda u: tf.where(wild, u * 1e20, u)
 
-    table = evaluate(Wild(), KS, dataset, SETTINGS, LABELS).results
-    errors = table[table["metric"] == "relative_error"]
-    assert (errors["status"] == "diverged").equals(errors["physics"] == "domain_size=11.2")
-    assert not table["value"].isna().any()
+    evaluation = evaluate(Wild(), KS, dataset, SETTINGS, LABELS)
+    table = evaluation.results
+    for metric in ("relative_error", "divergence_time"):
+        rows = table[table["metric"] == metric]
+        assert (rows["status"] == "diverged").equals(rows["params.domain_size"] > 11)
+    assert np.isfinite(table["value"]).all()
+    samples = evaluation.samples
+    np.testing.assert_array_equal(samples["diverged"].any(1), samples["params.domain_size"] > 11)
+    np.testing.assert_array_equal(samples["stability"] == "unstable", samples["diverged"].any(1))
 
 
 @pytest.mark.parametrize(
@@ -190,10 +213,30 @@ def test_baselines_and_their_cost(dataset, stepper):
     params, state = {"domain_size": tf.constant([8.0])}, tf.zeros([1, 48, 1])
     budget = flops_per_frame(stepper, params, state)
     allowed = largest_substeps(KS.refined, budget, params, state, cap=200)
-    assert names[2:] == [f"equal-cost solver ({min(allowed, 2)} sub-step{'s'[: allowed > 1]})"]
+    cheap = min(allowed, 2)
+    assert names[2:] == [f"equal-cost solver ({cheap} sub-step{'s'[: cheap > 1]})"]
+    columns = ["kind", "refinement", "substeps"]
+    assert [tuple(table[columns].iloc[0]) for table in tables] == [
+        ("persistence", 0, 0),
+        ("coarse solver", 1, 2),
+        ("equal-cost solver", 1, cheap),
+    ]
     assert flops_per_frame(KS.refined(allowed), params, state) <= budget
     assert flops_per_frame(KS.refined(allowed + 1), params, state) > budget
     assert all((table["num_weights"] == stepper.net.count_params()).all() for table in tables)
+
+
+def test_baselines_on_finer_grids_say_so():
+    aerofoil = systems.get("aerofoil")
+    labels = [_labels_of("reference scheme", aerofoil.refined(n)) for n in (1, 2, 4)]
+    assert [(label["refinement"], label["substeps"]) for label in labels] == [
+        *((1, 10), (2, 32), (4, 92)),
+    ]
+    assert [label["modality"] for label in labels] == [
+        "reference scheme (10 sub-steps)",
+        "reference scheme (grid × 2, 32 sub-steps)",
+        "reference scheme (grid × 4, 92 sub-steps)",
+    ]
 
 
 def test_operations_are_counted_by_hand():

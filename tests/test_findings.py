@@ -1,6 +1,7 @@
 """Findings from made-up results whose truth is known, and the statistics they rest on."""
 
 import itertools
+import json
 import pathlib
 import re
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from tfunroll import results
 from tfunroll.results import COLUMNS
 from tfunroll.study import (
     comparisons,
@@ -26,7 +28,12 @@ SEEDS = range(5)
 
 
 def made_up(
-    runs, error, modalities=("ONE", "NOG", "WIG"), validation=None, metric="relative_error"
+    runs,
+    error,
+    modalities=("ONE", "NOG", "WIG"),
+    validation=None,
+    metric="relative_error",
+    seeds=SEEDS,
 ):
     """A gathered study: ``error(settings, modality)`` times noise by seed and by test case.
 
@@ -34,9 +41,9 @@ def made_up(
     """
     rng = np.random.default_rng(0)
     study = description.Study("made-up", "mini", "Made up", "?", runs)
-    common = {seed: rng.normal(0, 0.2) for seed in SEEDS}
+    common = {seed: rng.normal(0, 0.2) for seed in seeds}
     rows, trained = [], []
-    for (run_id, settings), modality, seed in itertools.product(runs.items(), modalities, SEEDS):
+    for (run_id, settings), modality, seed in itertools.product(runs.items(), modalities, seeds):
         config = study.config(run_id)
         if modality not in config.modalities:
             continue
@@ -49,6 +56,7 @@ def made_up(
                 **{"run": run_id, "modality": modality, "seed": seed, "test_set": test_set},
                 **{"trajectory": str(case), "start_frame": 0, "metric": metric, "frame": pd.NA},
                 **{"value": value, "status": "ok", "chaotic": True},
+                **{"kind": "network", "refinement": 0, "substeps": 0},
                 "num_weights": settings.get("width", 4) ** 2,
             }
             rows.append(row)
@@ -60,7 +68,15 @@ def made_up(
     labels = {run_id: run_id for run_id in runs}
     table, trainings = pd.DataFrame(rows), pd.DataFrame(trained)
     where = pathlib.Path("nowhere")
-    return SimpleNamespace(study=study, labels=labels, table=table, trainings=trainings, out=where)
+    data = {"dataset": "made_up", "config": "tiny", "version": "1.0.0", "fingerprint": "0123abcd"}
+    versions = dict.fromkeys(("tensorflow", "keras", "numpy", "python"), "1")
+    code = {"device": "CPU", "precision": "float32", "tfunroll": "0.1", "commit": "c0ffee"}
+    evaluation = {"horizon": 12, "long_horizon": 200, "data": data, "environment": code | versions}
+    evaluations = dict.fromkeys(runs, evaluation)
+    return SimpleNamespace(
+        study=study, labels=labels, table=table, trainings=trainings, out=where,
+        evaluations=evaluations, states=dict.fromkeys(runs, "finished"),
+    )  # fmt: skip
 
 
 EFFECT = {"ONE": 1.0, "NOG": 0.8, "WIG": 0.5}
@@ -108,11 +124,13 @@ def test_an_incomplete_matrix_has_provisional_verdicts_and_its_notes(state, monk
     monkeypatch.setattr(findings, "table", lambda gathered, markdown: "TABLE")
     gathered = made_up({"a": {"width": 4}, "b": {"width": 8}}, lambda s, m: EFFECT[m])
     gathered.states = {"a": "finished", "b": state}
-    found = findings.Finding("Title", "", "numbers", findings.AGREES)
+    found = findings.Finding("Title", "", "numbers", findings.AGREES, seeds=5)
     text = findings.section(gathered, [found], "How the runs were chosen.")
     assert ("**provisional, agrees**" in text) == (state == "not run")
     assert "**agrees**" in text or state == "not run"
     assert "How the runs were chosen." in text
+    assert "tfunroll 0.1 c0ffee" in text
+    assert "Data, with fingerprint: made_up/tiny 1.0.0 (0123abcd)." in text
 
 
 def test_a_page_keeps_the_studies_that_are_not_gathered_again(tmp_path, monkeypatch):
@@ -123,8 +141,12 @@ def test_a_page_keeps_the_studies_that_are_not_gathered_again(tmp_path, monkeypa
         gathered.states, gathered.out = {"a": "finished"}, tmp_path
         gathered.summary = pd.DataFrame({"frame": [pd.NA], "subset": ["all"]})
         (tmp_path / "p.png").write_bytes(b"picture")
-        found = findings.Finding("Title", "paper", f"is {number}", "agrees", "", "p", str(number))
+        texts = ("Title", "paper", f"is {number}", "agrees", "", "p", str(number))
+        found = findings.Finding(*texts, seeds=5)
         publishing.publish([(gathered, [found])], tmp_path / "docs")
+    (entry,) = json.loads((tmp_path / "docs/study/mine-mini/findings.json").read_text())
+    assert entry["data"] == ["made_up/tiny 1.0.0 (0123abcd)"]
+    assert "c0ffee" in entry["code"][0]
     text = (tmp_path / "docs" / "findings.md").read_text()
     assert "is 0.5" not in text
     assert text.index("is 0.3") < text.index("is 0.4")  # a user's own studies come last
@@ -185,11 +207,66 @@ def test_systems_are_told_apart():
 def test_a_seed_that_diverges_is_not_left_out():
     gathered = made_up({"a": {}}, lambda s, m: EFFECT[m])
     table = gathered.table
+    before = comparisons.log_ratios(gathered, "WIG").groupby("seed")["log"].mean()
     lost = (table["modality"] == "WIG") & (table["seed"] == 0)
-    table.loc[lost, ["value", "status"]] = [np.inf, "diverged"]
+    table.loc[lost, ["value", "status"]] = [9.0, "diverged"]
     logs = comparisons.log_ratios(gathered, "WIG").groupby("seed")["log"].mean()
-    assert statistics.geometric(logs).value == np.inf
+    assert logs[0] > before[0] + 1
+    np.testing.assert_array_equal(logs[1:], before[1:])
+    assert statistics.geometric(logs).value > statistics.geometric(before).value
     assert comparisons.order(gathered).verdict == findings.PARTLY  # NOG's, still
+
+
+def analyses_of(seeds):
+    """Every kind of finding, of made-up effects that are clear."""
+    one = {"a": {"width": 4}, "b": {"width": 8}}
+    pair = {"c": {"modalities": ("NOG",)}, "p": {"mode": "prediction", "modalities": ("WIG",)}}
+    sizes = {str(w): {"width": w} for w in (4, 8, 16, 32)}
+    graded = {"correction": "graded", "coarse": "etdrk2"}
+    parts = {f"c{c}": {**graded, "solver_fraction": c} for c in (0.25, 0.5, 0.75)}
+    times = made_up(one, lambda s, m: 100.0, metric="divergence_time", seeds=seeds)
+    order = made_up(one, lambda s, m: EFFECT[m], seeds=seeds)
+    return [
+        *(make(order) for make in (comparisons.order, comparisons.robustness)),
+        *(make(order) for make in (comparisons.convergence, comparisons.alternatives)),
+        comparisons.correction(
+            made_up(pair, lambda s, m: 4.5 if s.get("mode") else 1.0, seeds=seeds)
+        ),
+        trends.scaling(made_up(sizes, lambda s, m: s["width"] ** (-2 / 3), seeds=seeds)),
+        trends.horizon(made_up(horizons(), lambda s, m: 1 + abs(longest(s) - 2), seeds=seeds)),
+        trends.transition(made_up(parts, lambda s, m: s["solver_fraction"], seeds=seeds)),
+        trends.stability(times),
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_fewer_than_three_seeds_have_no_verdict(count, monkeypatch):
+    monkeypatch.setattr(trends.curves, "stability_labels", lambda gathered: {})
+    found = analyses_of(range(count))
+    assert len(found) == 9
+    for finding in found:
+        assert (finding.verdict == "too few seeds") == (count < 3), finding.title
+        assert finding.seeds == count
+        words = re.findall(r"\w+", f"{finding.ours} {finding.why} {finding.short}")
+        assert not {"inf", "nan"} & set(words), finding
+        assert ("p = " in finding.ours.replace("sign test p = ", "")) <= (count >= 3)
+
+
+def test_figures_show_the_numbers_of_the_table():
+    """Dots are seeds, ticks the geometric mean over them: the value of the summary."""
+    gathered = made_up({"a": {"width": 4}, "b": {"width": 8}}, lambda s, m: EFFECT[m])
+    lost = (gathered.table["modality"] == "NOG") & (gathered.table["trajectory"] == "0")
+    gathered.table.loc[lost, ["value", "status"]] = [9.0, "diverged"]
+    summary = pd.concat(
+        results.summarise(part).assign(run=run) for run, part in gathered.table.groupby("run")
+    ).set_index(["run", "test_set", "modality"])
+    for make, column in ((figures.errors, "value"), (figures.ratios, "ratio")):
+        for ax, test_set in zip(make(gathered).axes, results.SETS, strict=True):
+            ticks = [line.get_xdata() for line in ax.lines if line.get_marker() == "|"]
+            shown = {float(x[0]) for x in ticks if len(x)}
+            wanted = summary.xs(test_set, level="test_set")[column]
+            wanted = wanted if column == "value" else wanted[wanted != 1]
+            np.testing.assert_allclose(sorted(shown), sorted(wanted), rtol=1e-12)
 
 
 def test_correction_against_prediction():
@@ -226,7 +303,12 @@ def test_the_exponent_of_scaling_is_found(power, verdict):
         np.testing.assert_allclose(error / error[0], (n / n[0]) ** power, rtol=0.1)
     assert not right.get_lines()
     one = gathered.table.iloc[:1]
-    solvers = [one.assign(modality=f"solver with {n} sub-steps", value=n**-2.0) for n in (2, 4, 8)]
+    solvers = [
+        one.assign(
+            modality=f"any name, {9 - n}", kind="reference scheme", substeps=n, value=n**-2.0
+        )
+        for n in (2, 4, 8)
+    ]
     gathered.table = pd.concat([gathered.table, *solvers], ignore_index=True)
     (line,) = figures.scaling(gathered).axes[1].get_lines()
     np.testing.assert_allclose(np.transpose(line.get_data()), [[2, 0.25], [4, 1 / 16], [8, 1 / 64]])
@@ -234,7 +316,7 @@ def test_the_exponent_of_scaling_is_found(power, verdict):
         trends.scaling(gathered).ours
     )
     lost = gathered.table["run"] == "8"
-    gathered.table.loc[lost, ["value", "status"]] = [np.inf, "diverged"]
+    gathered.table.loc[lost, ["value", "status"]] = [9.0, "diverged"]
     assert trends.scaling(gathered).verdict == findings.OPEN  # no fit through what diverged
 
 
@@ -260,9 +342,9 @@ def test_the_best_horizon_and_what_validation_chooses():
     growing = trends.horizon(made_up(horizons(), lambda s, m: 1 / longest(s)))
     assert growing.verdict == findings.OPEN  # the best is the last one tried
     lost = made_up(horizons(), error)
-    lost.table[["value", "status"]] = [np.inf, "diverged"]
+    lost.table[["value", "status"]] = [9.0, "diverged"]
     assert trends.horizon(lost).verdict == findings.OPEN
-    assert "all diverge" in trends.horizon(lost).ours
+    assert "all rollouts diverged" in trends.horizon(lost).ours
     assert trends.horizon(made_up({"a": {}}, lambda s, m: 1.0)) is None
 
 
@@ -296,14 +378,15 @@ def test_estimates_are_students():
     assert (estimate.value, estimate.p) == (pytest.approx(x.mean()), pytest.approx(test.pvalue))
     interval = test.confidence_interval(0.95)
     assert (estimate.low, estimate.high) == pytest.approx(tuple(interval))
-    assert str(statistics.mean([1.0])) == "1.00"
-    assert np.isnan(statistics.mean([]).value)
+    assert str(statistics.mean([1.0])) == "1.00, too few seeds"
+    assert str(statistics.mean([2.0] * 3)) == "2.00 [2.00, 2.00], all seeds alike"
+    assert str(statistics.mean([])) == "–, too few seeds"
 
 
 def test_an_exact_power_is_found_exactly():
     sizes = np.array([10.0, 100.0, 1000.0])
-    errors = np.stack([3 * sizes**-0.4, 5 * sizes**-0.6])
+    errors = np.stack([3 * sizes**-0.4, 4 * sizes**-0.5, 5 * sizes**-0.6])
     estimate = statistics.power(sizes, errors)
     assert estimate.value == pytest.approx(-0.5)
-    half = 0.1 * stats.t.ppf(0.975, 1)
+    half = 0.1 / np.sqrt(3) * stats.t.ppf(0.975, 2)
     assert (estimate.low, estimate.high) == pytest.approx((-0.5 - half, -0.5 + half))

@@ -297,9 +297,11 @@ def test_baselines_on_their_own_grids(tiny):
     settings = evaluation.Settings(10, 10, 1, ("relative_error",), ("test_interpolation",))
     dear = stepper(_Dear())
     rows = evaluation.baselines(SYSTEM, dataset, settings, dear, LABELS, "piso")
-    means = {e.results.modality[0]: e.results.value.mean() for e in rows}
-    fine = next(name for name in means if name.startswith("equal-cost"))
-    assert means["persistence"] > 3 * means["coarse solver"] > 9 * means[fine], means
-    assert fine == "equal-cost solver (4 sub-steps)"
+    tables = [e.results[e.results["metric"] == "relative_error"] for e in rows]
+    means = {table["kind"].iloc[0]: table["value"].mean() for table in tables}
+    fine = means["equal-cost solver"]
+    assert means["persistence"] > 3 * means["coarse solver"] > 9 * fine, means
+    assert tables[-1]["modality"].iloc[0] == "equal-cost solver (grid × 4, 4 sub-steps)"
+    assert set(tables[-1]["refinement"]) == {4}
     samples = rows[-1].samples["prediction"]
     assert samples.shape[2:] == (32, 32, 3)

@@ -15,9 +15,9 @@ LAYERS = [
     {
         *("config", "datasets", "data", "own_data", "windows", "models", "lyapunov"),
         *("training", "updates", "training_state", "checkpoints", "workers", "environment"),
-        *("cases", "evaluation", "results", "plots", "summaries", "saved_model"),
+        *("cases", "evaluation", "results", "averages", "plots", "summaries", "saved_model"),
     },
-    {"runs", "study", "jobs", "run_folder"},
+    {"runs", "study", "jobs", "run_folder", "provenance"},
     {"cli"},
     {"scripts"},
 ]

@@ -76,7 +76,7 @@ def tensorboard_tags(folder):
 def test_results_are_tidy_and_complete(first):
     _, out = first
     table = pd.read_csv(out / "results.csv")
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == [*COLUMNS, "params.domain_size"]
     errors = table[(table.metric == "relative_error") & (table.modality == "WIG")]
     assert len(errors) == 2 * 16  # seeds × test trajectories
     assert set(errors.test_set) == {"test_interpolation", "test_extrapolation"}
@@ -101,8 +101,7 @@ def test_load_steps_a_trained_network(first):
     step = stepper.bind({"domain_size": tf.constant([7.44, 9.2])})
     assert step(tf.zeros([2, 48, 1])).shape == (2, 48, 1)
     samples = np.load(out / "WIG" / "0" / "samples.npz")
-    size = float(str(samples["physics"][0]).split("=")[1])
-    step = stepper.bind({"domain_size": tf.constant([size])})
+    step = stepper.bind({"domain_size": tf.constant(samples["params.domain_size"][:1])})
     ahead = step(step(tf.constant(samples["prediction"][:1, 0])))
     np.testing.assert_allclose(ahead, samples["prediction"][:1, 2], atol=1e-4)
 
@@ -122,12 +121,111 @@ def test_a_finished_run_is_not_overwritten_but_resumes(first, config):
     pd.testing.assert_frame_equal(before, pd.read_csv(first[1] / "results.csv"))
 
 
-def test_evaluate_again_with_another_horizon(first, config, tmp_path):
+def files_of(folder):
+    """Path -> content of all files but locks."""
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.name.endswith("lock")]
+    return {p.relative_to(folder): p.read_bytes() for p in files}
+
+
+def test_an_evaluation_records_its_settings_data_and_code(first, config):
+    record = json.loads((first[1] / "evaluation.json").read_text())
+    dataset = runs.load_data(replace(config.resolved()))
+    assert (record["horizon"], record["long_horizon"], record["starts"]) == (12, 30, 1)
+    assert record["metrics"] == list(config.resolved().metrics)
+    assert record["data"]["fingerprint"] == dataset.fingerprint
+    assert record["data"]["config"] == "tiny"
+    assert record["environment"]["tfunroll"] == tfunroll.__version__
+    assert record["environment"]["precision"] == "float32"
+    assert "relative error over 12 frames" in first[0]
+    assert "diverged: within 30 frames" in first[0]
+
+
+@pytest.fixture(scope="module")
+def again(first, tmp_path_factory):
+    """A copy of the run, evaluated with another horizon: its text, its folder."""
+    out = tmp_path_factory.mktemp("again") / "copy"
+    shutil.copytree(first[1], out)
+    return runs.evaluate(out, horizon=5, workers=1), out
+
+
+SHORT = {1, 2, 3, 4, 5, 10, 20, 30}  # frames that are kept with that horizon
+
+
+def test_evaluate_again_with_another_horizon(again):
+    text, out = again
+    table = pd.read_csv(out / "results.csv")
+    assert set(table[table.metric == "mse"].frame) == SHORT
+    assert json.loads((out / "evaluation.json").read_text())["horizon"] == 5
+    assert "relative error over 5 frames" in text
+    events = sorted((out / "WIG" / "1" / "tensorboard").glob("*.final"))
+    assert len(events) == 1  # the old one is gone
+    reader = event_accumulator.EventAccumulator(str(events[0]))
+    (event,) = reader.Reload().Tensors("final/relative_error/test_extrapolation")
+    chosen = "modality == 'WIG' and seed == 1 and test_set == 'test_extrapolation'"
+    errors = table[table["metric"] == "relative_error"].query(chosen)["value"]
+    assert tf.make_ndarray(event.tensor_proto) == pytest.approx(np.exp(np.log(errors).mean()))
+
+
+def test_evaluating_elsewhere_keeps_the_old(first, config, tmp_path):
+    out, other = tmp_path / "copy", tmp_path / "other"
+    shutil.copytree(first[1], out)
+    before = files_of(out)
+    text = runs.evaluate(out, str(other), horizon=5, workers=1)
+    assert files_of(out) == before
+    assert "relative error over 5 frames" in text
+    assert str(other / "curves.png") in text
+    assert "training loss" in text
+    assert json.loads((other / "evaluation.json").read_text())["run"] == str(out)
+    assert runs.gather(other) == text
+    with pytest.raises(InputError, match="out=.*other' holds a run or an evaluation already"):
+        runs.evaluate(out, str(other), workers=1)
+    with pytest.raises(InputError, match="out=.*copy' holds a run or an evaluation already"):
+        runs.evaluate(out, str(out), workers=1)
+
+
+def test_a_resumed_run_is_evaluated_as_its_other_networks_were(again, config, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(again[1], out)
+    (out / "WIG" / "1" / "results.csv").unlink()
+    assert "relative error over 5 frames" in runs.run(replace(config, out=str(out), resume=True))
+    table = pd.read_csv(out / "results.csv")
+    frames = table[table["metric"] == "mse"].groupby(["modality", "seed"])["frame"].apply(set)
+    assert frames["WIG", 1] == frames["ONE", 0] == SHORT
+
+
+def test_a_kill_while_old_results_are_replaced_mixes_nothing(first, again, tmp_path, monkeypatch):
+    out, moved = tmp_path / "copy", []
+    shutil.copytree(first[1], out)
+    parts = [*again[1].glob("*/*/results.csv"), *again[1].glob("*/*/samples.npz")]
+    for part in [*parts, *again[1].glob("baselines/*"), again[1] / "evaluation.json"]:
+        new = out / runs.READY / part.relative_to(again[1])  # an evaluation that is complete
+        new.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(part, new)
+
+    def move(path, target, replace_=Path.replace):
+        if runs.READY in str(path):
+            if len(moved) == 3:
+                raise KeyboardInterrupt
+            moved.append(path)
+        return replace_(path, target)
+
+    monkeypatch.setattr(Path, "replace", move)
+    with pytest.raises(KeyboardInterrupt):
+        runs.gather(out)
+    monkeypatch.undo()
+    runs.gather(out)
+    assert (out / "results.csv").read_bytes() == (again[1] / "results.csv").read_bytes()
+    assert not (out / ".evaluation").exists()
+
+
+def test_results_of_earlier_versions_are_refused(first, tmp_path):
     out = tmp_path / "copy"
     shutil.copytree(first[1], out)
-    runs.evaluate(out, horizon=5, workers=1)
-    table = pd.read_csv(out / "results.csv")
-    assert set(table[table.metric == "mse"].frame) == {1, 2, 3, 4, 5, 10, 20, 30}
+    (out / "evaluation.json").unlink()
+    with pytest.raises(InputError, match="has no readable evaluation.json; scripts/evaluate.py"):
+        runs.gather(out)
+    with pytest.raises(InputError, match="is not a run folder"):
+        runs.gather(tmp_path)
 
 
 def test_a_killed_evaluation_leaves_the_old_results(first, config, tmp_path, monkeypatch):

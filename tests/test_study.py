@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tfunroll import study
+from tfunroll.averages import MIN_SEEDS
 from tfunroll.core import InputError
 from tfunroll.study import collection, description, folder
 from tfunroll.study.description import chosen
@@ -66,19 +67,21 @@ def test_ids_depend_on_a_run_alone(tmp_path):
 
 @pytest.mark.parametrize("name", study.names())
 def test_studies_that_come_along(name):
-    for variant in description.VARIANTS:
+    variants = description.variants(name)
+    assert variants[0] == "mini"
+    for variant in variants:
         found = study.load(name, variant)
         assert found.title
         assert found.question.endswith("?")
         for run_id in found.runs:
-            assert len(found.config(run_id).seeds) >= 5, run_id
-    assert len(study.load(name, "paper").runs) >= len(study.load(name, "mini").runs)
+            assert len(found.config(run_id).seeds) >= MIN_SEEDS, run_id
+    assert len(study.load(name, variants[-1]).runs) >= len(study.load(name, "mini").runs)
 
 
-def test_all_eight_are_there():
+def test_all_are_there():
     assert set(study.names()) == {
         *("modalities", "correction_vs_prediction", "horizon", "scaling", "transition"),
-        *("convergence", "stability", "alternatives"),
+        *("convergence", "stability", "alternatives", "initial"),
     }
 
 

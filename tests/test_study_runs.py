@@ -1,6 +1,8 @@
 """Studies that really run, tiny ones: sharded, resumed, failing in part, gathered."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from matplotlib.image import imread
+from PIL import Image
 
 from tfunroll import study
 from tfunroll.core import InputError
@@ -84,8 +87,10 @@ def test_the_gathered_table_is_tidy(tiny, whole):
     wig = summary.query("modality == 'WIG' and metric == 'relative_error' and subset == 'all'")
     assert len(wig) == 4
     wig = wig[wig["mode"] == "prediction"]  # the correction diverges, so little is it trained
-    assert wig[["median", "mean", "std_seeds", "diverged", "ratio"]].notna().all(axis=None)
-    assert (wig["p_value"].dropna().between(0, 1)).all()
+    assert wig[["value", "spread_seeds", "diverged", "ratio"]].notna().all(axis=None)
+    assert wig["p_value"].isna().all()  # of two seeds
+    assert "too few seeds" in collection.table(gathered)
+    assert " 4, 8 " in collection.table(gathered)  # frames of errors and of times
 
 
 def test_gathering_writes_everything_and_trains_nothing(whole):
@@ -99,6 +104,11 @@ def test_gathering_writes_everything_and_trains_nothing(whole):
         assert (folder.run_folder(out, run_id) / "curves.png").exists()
     assert {p: p.stat().st_mtime for p in out.rglob("training.json")} == before
     page = (out / "docs" / "findings.md").read_text()
+    fingerprints = set(pd.read_csv(out / "summary.csv")["fingerprint"])
+    assert len(fingerprints) == 1
+    assert re.search(rf"kuramoto_sivashinsky/tiny [\d.]+ \({fingerprints.pop()}\)", page)
+    with Image.open(out / "errors.png") as picture:
+        assert json.loads(picture.text["Description"])["data"][0] in page
     assert "2 of 3 runs are finished" in page
     assert "## Not run yet" in page
     assert all(name in page for name in study.names())

@@ -9,8 +9,8 @@ from tfunroll.core import InputError
 def all_cases(dataset, settings) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray]]:
     """All test trajectories × start frames.
 
-    Returns: their columns of results.csv; states [case, 1 + long_horizon, *space, channel]; their
-      parameters, each [case].
+    Returns: their columns of results.csv, "params.NAME" among them; states [case, 1 + long_horizon,
+      *space, channel]; their parameters, each [case].
     """
     tables, states, params = [], [], []
     for name in settings.test_sets:
@@ -34,6 +34,7 @@ def all_cases(dataset, settings) -> tuple[pd.DataFrame, np.ndarray, dict[str, np
                         "start_frame": s,
                         "physics": physics,
                         "chaotic": True if flags is None else _flag_at(flags, s),
+                        **{f"params.{name}": p for name, p in data.params.items()},
                     }
                 )
             )

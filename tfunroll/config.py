@@ -108,7 +108,7 @@ class RunConfig:
     long_horizon: int = _flag(0, "evaluation", "frames of the time metrics; the system's if 0")
     starts: int = _flag(2, "evaluation", "start frames per test trajectory")
     metrics: tuple[str, ...] = _flag((), "evaluation", "comma list; the system's if empty")
-    refined: tuple[int, ...] = _flag((), "evaluation", "baselines: reference with n sub-steps")
+    refined: tuple[int, ...] = _flag((), "evaluation", "baselines: reference, refined n times")
 
     out: str = _flag("", "run", "folder to write; a new one under runs/ if empty")
     resume: bool = _flag(False, "run", "continue the run in --out")

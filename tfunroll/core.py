@@ -64,6 +64,7 @@ class Solver(abc.ABC):
       dt: sub-step of the integrator, in the system's time unit.
       frame_time: time between frames, a whole number of sub-steps.
       channels: number of state channels.
+      refinement: cells of its own grid per cell of the networks' grid, per axis.
       compilable: False for code that XLA cannot compile; the graph then calls out to it.
       differentiable: False for code without gradients; WIG needs them.
     """
@@ -71,6 +72,7 @@ class Solver(abc.ABC):
     dt: float
     frame_time: float
     channels: int
+    refinement: int = 1
     compilable: bool = True
     differentiable: bool = True
 

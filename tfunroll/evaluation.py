@@ -11,14 +11,14 @@ from tfunroll import metrics
 from tfunroll.cases import all_cases, start_frames
 from tfunroll.core import InputError, Solver, Stepper, check_choice, compilable
 from tfunroll.flops import flops_per_frame, largest_substeps
-from tfunroll.results import COLUMNS
+from tfunroll.results import COARSE, COLUMNS, EQUAL_COST, NETWORK, PERSISTENCE, REFINED
 from tfunroll.solvers.external import solver_errors
 from tfunroll.systems.base import TEST_SPLITS, System
 from tfunroll.unrolling import rollout
 
 SPARSE = 10  # beyond the horizon, per-frame metrics are stored at every tenth frame
 SAMPLE_TRAJECTORIES = 2  # per parameter value, kept for the pictures
-MAX_SUBSTEPS = 200  # of the equal-cost solver
+MAX_SUBSTEPS = 200  # of the equal-cost solver, where System says no limit
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Settings:
       horizon: frames of the error metrics.
       long_horizon: frames of the time metrics and of the curves over time; at least ``horizon``.
       starts: start frames per test trajectory, spread evenly.
-      metrics: names of metrics.METRICS, with a region of the system as in "mse@near".
+      metrics: names of metrics.METRICS, with a region of the system as in "mse@near"; the
+        divergence time is measured in any case.
       test_sets: names of dataset splits.
       dtype: of states and parameters, "float32" or "float64"; the network's own.
       jit_compile: compile the rollout with XLA.
@@ -61,8 +62,9 @@ class Evaluation:
     """Attributes:
     results: tidy table with results.COLUMNS, one value a row.
     samples: arrays for the pictures, made to be saved by np.savez: "reference" and "prediction"
-      [case, frame, *space, channel] over the long horizon, "test_set", "physics", "trajectory",
-      "start_frame" and "stability" (metrics.stability_label) [case]; of a system with a body
+      [case, frame, *space, channel] over the long horizon, "diverged" (metrics.diverged) [case,
+      frame], "test_set", "physics", "params.NAME", "trajectory", "start_frame" and "stability"
+      (metrics.stability_label) [case]; of a system with a body
       "reference_forces" and "prediction_forces", coefficients [case, frame, 2].
     """
 
@@ -128,18 +130,20 @@ class Evaluator:
         measured, grid = self.system.measured, self.system.flow
         u, r = predictions[..., measured], references[..., measured]
         stepped = None if stepped is None else stepped.numpy()[..., measured]
-        labels = {"system": self.system.name, "num_weights": _num_weights(self.stepper), **labels}
-        forces = self._forces(predictions)
-        more = stepped, grid, forces, self.system.parts, self._observed(predictions)
+        own = {"system": self.system.name, "num_weights": _num_weights(self.stepper)}
+        labels = {**own, "kind": NETWORK, "refinement": 0, "substeps": 0, **labels}
+        forces, lost = self._forces(predictions), metrics.diverged(u, r)
+        more = stepped, grid, forces, self.system.parts, self._observed(predictions), lost
         parts = [
             self._rows(name, *metrics.compute(name, u, r, self.settings.horizon, *more))
-            for name in self.settings.metrics
+            for name in dict.fromkeys((*self.settings.metrics, "divergence_time"))
         ]
         results = pd.concat(parts, ignore_index=True).assign(**labels)
-        missing = [name for name in COLUMNS if name not in results]
-        if missing:
+        if missing := [name for name in COLUMNS if name not in results]:
             raise ValueError(f"labels lack {missing}")
-        return Evaluation(results[list(COLUMNS)], self._samples(predictions, references, forces))
+        columns = [*COLUMNS, *(name for name in self.cases if name not in COLUMNS)]
+        samples = self._samples(predictions, references, forces, lost)
+        return Evaluation(results[columns], samples)
 
     def _forces(self, predictions) -> metrics.Forces | None:
         """Of the body, if there is one; those of the reference are computed once."""
@@ -189,7 +193,7 @@ class Evaluator:
             status=status[:, kept].ravel(),
         )
 
-    def _samples(self, u, r, forces):
+    def _samples(self, u, r, forces, lost):
         start = self.cases["start_frame"]
         first = self.cases[start == start.groupby(self.cases["test_set"]).transform("min")]
         chosen = first.groupby(["test_set", "physics"], sort=False).head(SAMPLE_TRAJECTORIES)
@@ -201,12 +205,14 @@ class Evaluator:
                 "prediction_forces": forces.rollout[i],
             }
         texts = ("test_set", "physics", "trajectory")
+        numbers = ("start_frame", *(f"params.{name}" for name in self._params))
         return {
             "reference": r[i],
             "prediction": u[i],
+            "diverged": lost[i],
             **drawn,
             **{name: chosen[name].to_numpy().astype(str) for name in texts},
-            "start_frame": chosen["start_frame"].to_numpy(),
+            **{name: chosen[name].to_numpy() for name in numbers},
             "stability": metrics.stability_label(u[i][..., measured], r[i][..., measured]),
         }
 
@@ -238,33 +244,40 @@ def baselines(
     """Persistence, the coarse solver alone, and a solver of the corrected stepper's cost.
 
     They carry the labels of the models they are compared with, number of weights included, seed 0,
-    and a name of their own as modality. The last one is called "equal-cost solver (n sub-steps)":
-    the scheme of the reference with the most sub-steps per frame whose floating point operations do
-    not exceed those of ``corrected``. More than the reference's lead away from the data again, so
-    there it is the reference itself wherever that one is cheap enough.
+    and a name of their own as modality, which says what the columns kind, refinement and substeps
+    hold. The equal-cost solver is the finest of System.refined whose floating point operations per
+    frame do not exceed those of ``corrected``. Finer than the reference leads away from the data
+    again, so there it is the reference itself wherever that one is cheap enough.
 
     Args:
-      corrected: None leaves the last one out, as does one that costs less than a sub-step.
-      refined: numbers of sub-steps per frame of the reference's scheme, each a baseline more.
+      corrected: None leaves the last one out, as does one that costs less than the coarsest.
+      refined: arguments of System.refined, each a baseline more.
     """
-    solvers = {
-        "persistence": Persistence(),
-        "coarse solver": system.coarse(coarse, solver_fraction),
-    }
-    if corrected is not None and (substeps := _equal_cost(system, dataset, settings, corrected)):
-        plural = "s" if substeps > 1 else ""
-        solvers[f"equal-cost solver ({substeps} sub-step{plural})"] = system.refined(substeps)
-    for n in refined:
-        solvers[f"solver with {n} sub-step{'s' if n > 1 else ''}"] = system.refined(n)
+    solvers = [(PERSISTENCE, Persistence()), (COARSE, system.coarse(coarse, solver_fraction))]
+    if corrected is not None and (finest := _equal_cost(system, dataset, settings, corrected)):
+        solvers.append((EQUAL_COST, system.refined(finest)))
+    solvers += [(REFINED, system.refined(n)) for n in refined]
     common = {"num_weights": _num_weights(corrected), **labels, "steps": 1, "seed": 0}
     return [
-        evaluate(solver, system, dataset, settings, {**common, "modality": name})
-        for name, solver in solvers.items()
+        evaluate(solver, system, dataset, settings, {**common, **_labels_of(kind, solver)})
+        for kind, solver in solvers
     ]
 
 
+def _labels_of(kind: str, stepper: Stepper) -> dict[str, object]:
+    """The columns of results.csv that say which baseline a row belongs to."""
+    refinement = substeps = 0
+    name = kind
+    if isinstance(stepper, Solver):
+        refinement, substeps = stepper.refinement, round(stepper.frame_time / stepper.dt)
+    if kind in (EQUAL_COST, REFINED):
+        grid = f"grid × {refinement}, " if refinement > 1 else ""
+        name = f"{kind} ({grid}{substeps} sub-step{'s' if substeps > 1 else ''})"
+    return {"modality": name, "kind": kind, "refinement": refinement, "substeps": substeps}
+
+
 def _equal_cost(system, dataset, settings, corrected) -> int:
-    """Sub-steps of the equal-cost solver, 0 if not even one fits."""
+    """What System.refined takes for the equal-cost solver, 0 if not even the coarsest fits."""
     trajectories = dataset.splits[settings.test_sets[0]]
     state = tf.constant(trajectories.states[:1, 0], settings.dtype)
     params = {n: tf.constant(p[:1], settings.dtype) for n, p in trajectories.params.items()}

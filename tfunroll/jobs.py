@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from tfunroll import data, results, systems, workers
+from tfunroll import averages, data, results, systems, workers
 from tfunroll.config import RunConfig
 from tfunroll.evaluation import Evaluator, Settings, baselines
 from tfunroll.files import write_json
@@ -88,11 +88,7 @@ def train_network(config: RunConfig, modality: str, seed: int) -> None:
     start = shared_folder(config, seed) / "checkpoints" if shared else None
     _train(config, Job(modality, seed, shared, len(config.stages())), folder, start)
     if not (folder / "results.csv").exists():
-        metrics = evaluate_network(config, modality, seed, report=False)
-        summaries = Summaries(folder)
-        settings = {"modality": modality, "seed": seed, "curriculum": str(config.stages())}
-        summaries.hyperparameters(settings, metrics)
-        summaries.close()
+        show_results(config, modality, seed, evaluate_network(config, modality, seed, False))
 
 
 def _train(config, job, folder, start=None):
@@ -119,7 +115,7 @@ def _train(config, job, folder, start=None):
 def evaluate_network(
     config: RunConfig, modality: str, seed: int, report: bool = True, into: str = ""
 ) -> dict[str, float]:
-    """Rolls one trained network out, writes its results, returns its mean metrics.
+    """Rolls one trained network out, writes its results, returns its averages.
 
     Args: into: folder that takes the place of the run's for what is written.
     """
@@ -132,9 +128,18 @@ def evaluate_network(
     results.write_csv(evaluation.results, folder / "results.csv")  # last: it says all is there
     if report:
         workers.report(1)
-    whole = evaluation.results[evaluation.results.frame.isna()]
-    means = whole.groupby(["metric", "test_set"]).value.mean()
-    return {f"{metric}/{test_set}": value for (metric, test_set), value in means.items()}
+    whole = evaluation.results[evaluation.results["frame"].isna()]
+    keys = ["metric", "test_set"]
+    values = averages.combine(averages.scores(whole, [*keys, "seed"])["score"], keys)["value"]
+    return {f"{metric}/{test_set}": v for (metric, test_set), v in values.dropna().items()}
+
+
+def show_results(config: RunConfig, modality: str, seed: int, metrics: dict[str, float]) -> None:
+    """Tells TensorBoard a network's settings and results, in place of those before."""
+    settings = {"modality": modality, "seed": seed, "curriculum": str(config.stages())}
+    frames = {"horizon": config.horizon, "long_horizon": config.long_horizon}
+    summaries = Summaries(network_folder(config, modality, seed))
+    summaries.hyperparameters({**settings, **frames}, metrics)
 
 
 def evaluate_baselines(config: RunConfig, into: str = "") -> None:

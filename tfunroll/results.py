@@ -1,19 +1,31 @@
-"""The table of results: its columns, summaries with paired tests, and the printed table."""
+"""The table of results: its columns, summaries with paired tests, and the printed table.
+
+One value a row. Beside COLUMNS a table has a column "params.NAME" for each physics parameter of the
+test cases.
+"""
 
 import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 from tabulate import tabulate
 
+from tfunroll.averages import MIN_SEEDS, TOO_FEW, combine, paired_p, scores
+from tfunroll.core import InputError
 from tfunroll.files import replacing
-from tfunroll.metrics import is_error
 
-MODEL = ("system", "dataset", "mode", "correction", "net", "num_weights", "modality", "steps")
+# What was stepped. kind: one of KINDS; refinement: cells of a baseline solver's grid per cell of
+# the networks' grid and axis, substeps: its sub-steps per frame; 0 and 0 for what is no solver.
+MODEL = (
+    *("system", "dataset", "mode", "correction", "net", "num_weights", "modality", "steps"),
+    *("kind", "refinement", "substeps"),
+)
 CASE = ("test_set", "trajectory", "start_frame", "physics")
 COLUMNS = ("run_id", *MODEL, "seed", *CASE, "metric", "frame", "value", "status", "chaotic")
+NETWORK, PERSISTENCE, COARSE = "network", "persistence", "coarse solver"
+EQUAL_COST, REFINED = "equal-cost solver", "reference scheme"
+KINDS = (NETWORK, PERSISTENCE, COARSE, EQUAL_COST, REFINED)
 TEXTS = ("run_id", "dataset", "mode", "correction", "net", "trajectory", "physics")
 TIMES = ("vorticity_correlation_time", "correlation_time")  # of the table, the first a model has
 ORDER = ("ONE", "NOG", "WIG")
@@ -21,7 +33,8 @@ SETS = {"test_interpolation": "interp.", "test_extrapolation": "extrap."}
 WHOLE = -1  # stands for the empty frame of whole-rollout metrics while grouping
 GROUP = (*MODEL, "test_set", "subset", "metric", "frame")
 # ONE has its own number of steps, so these alone find the ONE that a model is compared with.
-MATCH = tuple(key for key in GROUP if key not in ("modality", "steps"))
+OWN = ("modality", "steps", "kind", "refinement", "substeps")
+MATCH = tuple(key for key in GROUP if key not in OWN)
 
 
 def write_csv(table: pd.DataFrame, path) -> None:
@@ -31,10 +44,20 @@ def write_csv(table: pd.DataFrame, path) -> None:
 
 
 def read_csv(path) -> pd.DataFrame:
-    """A table that write_csv wrote, with its types; empty labels stay empty texts."""
+    """A table that write_csv wrote, with its types; empty labels stay empty texts.
+
+    Raises:
+      InputError: if it lacks columns, as tables of earlier versions do.
+    """
     types = {"frame": "Int64", **dict.fromkeys(TEXTS, str)}
     missing = {"frame": [""]}  # and nothing else: an empty label, or a net called "nan", is a text
-    return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=missing)
+    table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=missing)
+    if lacking := [name for name in COLUMNS if name not in table]:
+        raise InputError(
+            f"{path} lacks the columns {', '.join(lacking)}: an earlier version wrote it; "
+            "scripts/evaluate.py --run=RUN makes it anew"
+        )
+    return table
 
 
 def model_order(modalities) -> list[str]:
@@ -46,108 +69,77 @@ def model_order(modalities) -> list[str]:
 def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """One row per model, test set, subset ("all", "chaotic" starts), metric and frame.
 
-    Columns beside the keys GROUP:
+    Columns beside the keys GROUP, with averages as in ``averages``:
       n, n_seeds: values and seeds.
-      median, mean: over the values that did not diverge. Censored times enter with their horizon,
-        so a mean time is a lower bound: leaving them out would punish what never decorrelates.
-      std_seeds: standard deviation (n − 1) over seeds of the per-seed means.
-      std_cases: standard deviation over test cases of the means over seeds.
+      value: per seed over test cases, then over seeds. Censored times enter with their horizon, so
+        a mean time is a lower bound: leaving them out would punish what never decorrelates.
+      spread_seeds: over seeds; for errors a factor, else a standard deviation.
+      spread_cases: the same over test cases of the averages over seeds.
       diverged, censored: fractions of n.
-      ratio: to ONE on the same test set, of the means if nothing diverged in either, otherwise of
-        the medians of all values, a diverged one counting as inf.
-      p_value: of the paired t-test over seeds against ONE, two-sided, on the per-seed means
-        (medians where ``ratio`` takes them), of their logarithms for errors, as a ratio is
-        claimed. NaN with fewer than two common seeds.
+      ratio: of ``value`` to that of ONE on the same test set; NaN where all rollouts of either
+        diverged.
+      p_value: of the paired t-test over seeds against ONE, two-sided, on what ``value`` averages:
+        logarithms for errors. NaN with fewer than MIN_SEEDS common seeds.
+      common_seeds: of a model and ONE.
     """
     subsets = [results.assign(subset="all")]
     if not results["chaotic"].all():
         subsets.append(results[results["chaotic"]].assign(subset="chaotic"))
     rows = pd.concat(subsets, ignore_index=True)
     rows["frame"] = rows["frame"].astype("Int64").fillna(WHOLE).astype(int)
-    rows["fine"] = rows["value"].where(rows["status"] != "diverged")
     keys = list(GROUP)
-    groups = _grouped(rows, keys)
+    groups = rows.groupby(keys, sort=False)
+    seeds = scores(rows, [*keys, "seed"])
+    over_seeds = combine(seeds["score"], keys)
+    cases = scores(rows, [*keys, *CASE[1:]])
     summary = pd.DataFrame(
         {
-            "n": groups["value"].size(),
-            "n_seeds": groups["seed"].nunique(),
-            "median": groups["fine"].median(),
-            "mean": groups["fine"].mean(),
-            "std_seeds": _std(rows, keys, ["seed"]),
-            "std_cases": _std(rows, keys, list(CASE[1:])),
-            "diverged": groups["fine"].agg(lambda fine: fine.isna().mean()),
-            "censored": _grouped(rows.assign(c=rows["status"] == "censored"), keys)["c"].mean(),
+            "n": groups.size(),
+            "n_seeds": over_seeds["count"],
+            "value": over_seeds["value"],
+            "spread_seeds": over_seeds["spread"],
+            "spread_cases": combine(cases["score"], keys)["spread"],
+            "diverged": rows.assign(lost=rows["status"] == "diverged").groupby(keys)["lost"].mean(),
+            "censored": rows.assign(c=rows["status"] == "censored").groupby(keys)["c"].mean(),
         }
     )
-    summary = summary.join(_comparison(rows, summary)).reset_index()
+    summary = summary.join(_comparison(seeds["score"], summary)).reset_index()
     order = {name: i for i, name in enumerate(model_order(results["modality"]))}
     summary = summary.sort_values(
-        list(GROUP), key=lambda c: c.map(order) if c.name == "modality" else c, ignore_index=True
+        keys, key=lambda c: c.map(order) if c.name == "modality" else c, ignore_index=True
     )
     frame = summary["frame"].astype("Int64")
     return summary.assign(frame=frame.mask(frame == WHOLE))
 
 
-def _grouped(rows, keys):
-    return rows.groupby(keys, sort=False)
-
-
-def _std(rows, keys, over):
-    """Standard deviation over the values of ``over`` of the means over everything else."""
-    means = _grouped(rows, [*keys, *over])["fine"].mean().reset_index()
-    return _grouped(means, keys)["fine"].std()
-
-
-def _comparison(rows, summary) -> pd.DataFrame:
-    """Ratio to ONE and p-value, indexed like ``summary``."""
-    per_seed = _grouped(rows, [*GROUP, "seed"])
-    tables = {  # the centre of all values, and that of each seed
-        "mean": (summary["mean"], per_seed["fine"].mean().unstack("seed")),
-        "median": (
-            _grouped(rows, list(GROUP))["value"].median(),
-            per_seed["value"].median().unstack("seed"),
-        ),
-    }
+def _comparison(seeds: pd.Series, summary: pd.DataFrame) -> pd.DataFrame:
+    """Ratio to ONE, p-value and common seeds, indexed like ``summary``."""
     frame = summary.reset_index()
     index = pd.MultiIndex.from_frame(frame[list(MATCH)])
     ones = frame[frame["modality"] == "ONE"].drop_duplicates(list(MATCH))
     position = pd.Series(ones.index, index=index[ones.index]).reindex(index)
     has_one = position.notna().to_numpy()
     partner = position.fillna(0).astype(int).to_numpy()
-    diverged = frame["diverged"].to_numpy() > 0
-    by_median = diverged | diverged[partner]
-    log = frame["metric"].map(is_error).to_numpy(bool)[:, None]  # errors are compared by ratios
-    ratio, p_value = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
-    for name, (centre, seeds) in tables.items():
-        chosen = has_one & (by_median == (name == "median"))
-        centre = centre.reindex(summary.index).to_numpy()
-        seeds = seeds.reindex(summary.index).to_numpy(float)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio[chosen] = (centre / centre[partner])[chosen]
-            p_value[chosen] = _paired(np.where(log, np.log(seeds), seeds), partner)[chosen]
+    value, lost = frame["value"].to_numpy(), frame["diverged"].to_numpy() == 1
+    defined = has_one & ~lost & ~lost[partner] & (value[partner] != 0)
+    ratio = np.divide(value, value[partner], out=np.full(len(frame), np.nan), where=defined)
+    table = seeds.unstack("seed").reindex(summary.index).to_numpy(float)
+    p_value = paired_p(table, table[partner])
     is_one = (frame["modality"] == "ONE").to_numpy()
-    p_value[is_one] = np.nan
-    return pd.DataFrame({"ratio": ratio, "p_value": p_value}, index=summary.index)
-
-
-def _paired(seeds: np.ndarray, partner: np.ndarray) -> np.ndarray:
-    """p-values of ttest_rel per row against its partner row, over the seeds both have."""
-    a, b = seeds, seeds[partner]
-    both = np.isfinite(a) & np.isfinite(b)
-    difference = np.where(both, a - b, np.nan)
-    count = both.sum(axis=1)
-    p = np.full(len(a), np.nan)
-    for n in np.unique(count[count >= 2]):
-        rows = count == n
-        values = difference[rows][both[rows]].reshape(-1, n)
-        spread = values.std(axis=1, ddof=1)
-        t = values.mean(axis=1) / (spread / np.sqrt(n))
-        p[rows] = 2 * stats.t.sf(np.abs(t), n - 1)
-    return p
+    common = (np.isfinite(table) & np.isfinite(table[partner])).sum(axis=1)
+    return pd.DataFrame(
+        {
+            "ratio": ratio,
+            "p_value": np.where(defined & ~is_one, p_value, np.nan),
+            "common_seeds": np.where(has_one, common, 0),
+        },
+        index=summary.index,
+    )
 
 
 def format_table(
     summary: pd.DataFrame,
+    settings: Mapping[str, object],
     training_loss: Mapping[str, float] | None = None,
     subset: str = "all",
     markdown: bool = False,
@@ -156,6 +148,7 @@ def format_table(
 
     Args:
       summary: of summarise.
+      settings: of the evaluation: "horizon" and "long_horizon".
       training_loss: modality -> final training loss, mean over seeds.
       subset: "all" or "chaotic".
       markdown: a GitHub table instead of one for the terminal.
@@ -176,7 +169,7 @@ def format_table(
     rows.sort(key=lambda row: position[row["modality"]])
     style = "github" if markdown else "simple"
     text = tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
-    return f"{text}\n\n{_legend(summary)}"
+    return f"{text}\n\n{_legend(summary, settings)}"
 
 
 def cells(model: pd.DataFrame, sets: list[str]) -> dict[str, str]:
@@ -185,44 +178,64 @@ def cells(model: pd.DataFrame, sets: list[str]) -> dict[str, str]:
     errors = model[model["metric"] == "relative_error"].set_index("test_set")
     present = [name for name in TIMES if (model["metric"] == name).any()]
     times = model[model["metric"].isin(present[:1])]
-    for name in sets:
-        if name in errors.index:
-            row = errors.loc[name]
-            cells[f"error {SETS[name]}"] = _pm(row["mean"], row["std_seeds"])
+    ends = model[model["metric"] == "divergence_time"]
+    errors_of = [errors.loc[name] for name in sets if name in errors.index]
+    for row in errors_of:
+        cells[f"error {SETS[row.name]}"] = _value(row)
     if len(times):
         sign = "≥ " if times["censored"].max() > 0 else ""
-        cells["corr. time"] = f"{sign}{np.average(times['mean'], weights=times['n']):.1f}"
-    if len(errors):
-        cells["diverged"] = f"{np.average(errors['diverged'], weights=errors['n']):.0%}"
-    for label, column in (("ratio to ONE", "ratio"), ("p", "p_value")):
-        values = [_number(errors.loc[name, column]) for name in sets if name in errors.index]
-        if values:
-            cells[label] = " / ".join(values) if set(values) != {"–"} else "–"
+        cells["corr. time"] = f"{sign}{np.average(times['value'], weights=times['n']):.1f}"
+    if len(ends):
+        cells["diverged"] = f"{np.average(ends['diverged'], weights=ends['n']):.0%}"
+    for label, text_of in (("ratio to ONE", _ratio), ("p", _p_value)):
+        values = [text_of(row) for row in errors_of]
+        if values:  # words once, numbers for each test set
+            cells[label] = values[0] if set(values) in ({"–"}, {TOO_FEW}) else " / ".join(values)
     return cells
 
 
-def _legend(summary) -> str:
+def _legend(summary, settings) -> str:
     seeds = summary["n_seeds"].max()
+    horizon, long_horizon = settings["horizon"], settings["long_horizon"]
     return (
-        f"error: relative error, mean ± standard deviation over {seeds} seeds, of the rollouts "
-        "that did not diverge.\n"
-        "corr. time: mean frames until decorrelated, both test sets; ≥ where some never were.\n"
-        "ratio to ONE (interp. / extrap.): of mean errors; of medians where something diverged. "
-        "p: paired t-test over seeds on log errors."
+        f"error: relative error over {horizon} frames, geometric mean over rollouts, then over "
+        f"{seeds} seed{'s' if seeds > 1 else ''}; ×÷: its spread over seeds, a factor.\n"
+        "A diverged rollout counts with the largest error that one that has not diverged can "
+        "have.\n"
+        f"corr. time: mean frames until decorrelated or diverged, both test sets; ≥ where some "
+        f"never were within {long_horizon} frames.\n"
+        f"diverged: within {long_horizon} frames, beyond the reference's range by more than half "
+        "of it, or not finite.\n"
+        "ratio to ONE (interp. / extrap.): of these errors. p: paired t-test over seeds on their "
+        f"logarithms, with {MIN_SEEDS} seeds or more."
     )
 
 
-def _pm(mean, std) -> str:
-    if not np.isfinite(mean):
-        return "–"
-    exponent = int(np.floor(np.log10(mean))) if mean > 0 else 0
-    scale = 10.0**exponent
-    if not np.isfinite(std):
-        return f"{mean / scale:.2f}e{exponent}"
-    return f"({mean / scale:.2f} ± {std / scale:.2f})e{exponent}"
+def _value(row) -> str:
+    if row["diverged"] == 1:
+        return "all rollouts diverged"
+    text = scientific(row["value"])
+    return f"{text} ×÷ {row['spread_seeds']:.2f}" if np.isfinite(row["spread_seeds"]) else text
 
 
-def _number(value) -> str:
+def _ratio(row) -> str:
+    value = row["ratio"]
     if np.isnan(value):
         return "–"
-    return f"{value:.2f}" if 0.1 <= value < 1000 else f"{value:.1e}"
+    return f"{value:.2f}" if 0.1 <= value < 1000 else scientific(value, 1)
+
+
+def _p_value(row) -> str:
+    if row["kind"] != NETWORK or row["modality"] == "ONE" or np.isnan(row["ratio"]):
+        return "–"
+    if row["common_seeds"] < MIN_SEEDS:
+        return TOO_FEW
+    if np.isnan(row["p_value"]):  # no seed differs from ONE
+        return "–"
+    return f"{row['p_value']:.2f}" if row["p_value"] >= 0.1 else scientific(row["p_value"], 1)
+
+
+def scientific(value: float, digits: int = 2) -> str:
+    """1.23e-4, without zeros in the exponent."""
+    mantissa, exponent = f"{value:.{digits}e}".split("e")
+    return f"{mantissa}e{int(exponent)}"

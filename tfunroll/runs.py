@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfunroll import plots, results, systems, workers
+from tfunroll import plots, provenance, results, systems, workers
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.environment import describe_environment, environment
@@ -22,6 +22,7 @@ from tfunroll.jobs import (
     evaluate_network,
     load_data,
     settings_of,
+    show_results,
     train_network,
     train_shared,
 )
@@ -41,8 +42,9 @@ from tfunroll.run_folder import (
     training_outcomes,
 )
 
-# In a run's folder: results of an evaluation that is not complete yet; too deep for gather's globs.
-STAGING = ".evaluation/new"
+# In a folder: results of an evaluation that is not complete yet, and of one that is and takes the
+# place of the old; too deep for gather's globs.
+STAGING, READY = ".evaluation/new", ".evaluation/ready"
 
 
 def run(config: RunConfig) -> str:
@@ -103,11 +105,14 @@ def prepared(config: RunConfig) -> Iterator[Work]:
     """
     out = pathlib.Path(config.out)
     with locked(out) as lock:
+        _take_over(out)
+        config = provenance.as_evaluated(config)  # all results of a folder have the same settings
         dataset = load_data(config)
         _check_fit(config, dataset)
         if not (out / "config.json").exists():
             (out / "flagfile.txt").write_text(config.flagfile())
-            write_json(out / "environment.json", environment(config))
+            write_json(out / "environment.json", {**environment(config), "data": dataset.record()})
+            write_json(out / provenance.FILE, provenance.record(config, dataset))
             write_json(out / "config.json", asdict(config))
         yield Work(_training_tasks(config, out), total_states(config), lock)
 
@@ -120,56 +125,92 @@ def complete(config: RunConfig) -> bool:
     return trained and all((folder / "results.csv").exists() for folder in folders)
 
 
-def evaluate(out: pathlib.Path, **settings) -> str:
+def evaluate(out: pathlib.Path, into: str = "", **settings) -> str:
     """Evaluates every trained network of a run again, with other settings, and gathers.
 
     Args:
+      into: a new folder for results, tables and figures; the run's stay as they are. Empty: they
+        take the place of the run's, all at once.
       settings: any of RunConfig's evaluation fields and ``workers``.
     """
     config = replace(read_config(out), out=str(out), **settings).resolved()
-    check_writable(config.out)
+    target = pathlib.Path(into or out)
+    if into and any((target / name).exists() for name in ("config.json", provenance.FILE)):
+        raise InputError(f"out={into!r} holds a run or an evaluation already; choose another")
+    check_writable(str(target))
     with locked(out) as lock:
         dataset = load_data(config)
         _check_fit(config, dataset)
-        staging = out / STAGING
+        staging = target / STAGING
         shutil.rmtree(staging, ignore_errors=True)  # of an evaluation that was killed
-        into = str(staging)
-        tasks = [
-            workers.Task(
-                f"{modality} {seed}", evaluate_network, (config, modality, seed, True, into)
-            )
+        networks = [
+            (modality, seed)
             for modality in config.modalities
             for seed in config.seeds
             if finished(network_folder(config, modality, seed))
         ]
-        if not tasks:
+        if not networks:
             raise InputError(f"run={str(out)!r} holds no trained network yet")
-        tasks.append(workers.Task(BASELINES, evaluate_baselines, (config, into)))
+        tasks = [
+            workers.Task(f"{m} {seed}", evaluate_network, (config, m, seed, True, str(staging)))
+            for m, seed in networks
+        ]
+        tasks.append(workers.Task(BASELINES, evaluate_baselines, (config, str(staging))))
         count = worker_count(config)
         outcome = workers.run_tasks(tasks, count, len(tasks), "evaluation", [lock])
         _raise_or_list_failures(outcome)
-        for path in sorted(staging.rglob("*.*")):  # all at the end: a kill leaves the old ones
-            path.replace(out / path.relative_to(staging))
-        shutil.rmtree(staging.parent)
-        return gather(out)
+        if any(isinstance(result, Exception) for result in outcome.values()):
+            shutil.rmtree(staging.parent)
+            raise InputError(f"run={str(out)!r}: not all was evaluated, so its results are kept")
+        record = provenance.record(config, dataset)
+        write_json(staging / provenance.FILE, {**record, "run": str(out)} if into else record)
+        staging.rename(target / READY)
+        _take_over(target)
+        for modality, seed in networks if not into else ():
+            show_results(config, modality, seed, outcome[f"{modality} {seed}"])
+        return gather(target)
+
+
+def _take_over(out: pathlib.Path) -> None:
+    """Puts the results of an evaluation that is complete in the place of the old ones.
+
+    Whenever this is cut short, it is done again before the folder is used.
+    """
+    ready = out / READY
+    if not ready.exists():
+        return
+    for path in sorted(path for path in ready.rglob("*") if path.is_file()):
+        new = out / path.relative_to(ready)
+        new.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(new)
+    shutil.rmtree(ready.parent)
 
 
 def gather(out: pathlib.Path) -> str:
-    """Collects a run's saved results into tables and figures; trains and evaluates nothing."""
-    config = read_config(out)
+    """Collects a run's saved results into tables and figures; trains and evaluates nothing.
+
+    Args: out: a run's folder, or one that ``evaluate`` was told to write.
+    """
+    _take_over(out)
+    if not (out / provenance.FILE).exists():
+        read_config(out)  # says so if this is no run's folder at all
+    evaluation = provenance.read(out)
+    run_out = pathlib.Path(evaluation.get("run", out))
+    config = read_config(run_out)
     table = saved_results(out)
     if table is None:
         raise InputError(f"run={str(out)!r} holds no results yet; scripts/evaluate.py makes them")
     summary = results.summarise(table)
     results.write_csv(table, out / "results.csv")
     results.write_csv(summary, out / "summary.csv")
-    figures = plots.plot_run(out, table, samples(out), systems.get(config.system), histories(out))
+    system, recorded = systems.get(config.system), histories(run_out)
+    figures = plots.plot_run(out, summary, samples(out), system, evaluation, recorded)
     losses = {
         modality: float(np.mean([outcome["training_loss"] for outcome in outcomes]))
         for modality in config.modalities
-        if (outcomes := training_outcomes(out, modality))
+        if (outcomes := training_outcomes(run_out, modality))
     }
-    text = results.format_table(summary, training_loss=losses)
+    text = results.format_table(summary, evaluation, training_loss=losses)
     written = [out / "results.csv", out / "summary.csv", *figures]
     return text + "\n\nwritten:\n" + "\n".join(f"  {path}" for path in written)
 

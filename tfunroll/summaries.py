@@ -11,6 +11,7 @@ from tfunroll.files import replacing
 
 HISTORY, EVENTS = "history.csv", "tensorboard"  # in a network's folder
 COLUMNS = ("update", "quantity", "value")
+FINAL = ".final"  # ends the name of TensorBoard's file of a network's results
 
 
 class Summaries:
@@ -53,14 +54,18 @@ class Summaries:
             tf.summary.text("training/skipped", reason)
 
     def hyperparameters(self, settings: dict, metrics: dict[str, float]) -> None:
-        """One row of TensorBoard's HParams page."""
+        """One row of TensorBoard's HParams page, in place of the one before."""
         from tensorboard.plugins.hparams import api
 
-        self._open()
-        with self._writer.as_default(step=0):
+        for path in (self._folder / EVENTS).glob(f"*{FINAL}"):
+            path.unlink()
+        folder = str(self._folder / EVENTS)
+        writer = tf.summary.create_file_writer(folder, filename_suffix=FINAL)
+        with writer.as_default(step=0):
             api.hparams(settings)
             for name, value in metrics.items():
                 tf.summary.scalar(f"final/{name}", value)
+        writer.close()
 
     def close(self) -> None:
         if self._writer is not None:

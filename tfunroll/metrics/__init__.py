@@ -11,12 +11,11 @@ import numpy as np
 
 from tfunroll.core import InputError, check_choice
 from tfunroll.metrics import errors, flows, forces, observables
-from tfunroll.metrics.errors import DIVERGED_ERROR, stability_label
+from tfunroll.metrics.errors import diverged, stability_label
 from tfunroll.metrics.flows import StaggeredGrid
 from tfunroll.metrics.forces import Forces
 
 __all__ = [
-    "DIVERGED_ERROR",
     "METRICS",
     "Forces",
     "Metric",
@@ -24,9 +23,11 @@ __all__ = [
     "check_defined",
     "check_metrics",
     "compute",
+    "diverged",
     "errors",
     "flows",
     "forces",
+    "is_bounded",
     "is_error",
     "observables",
     "stability_label",
@@ -42,7 +43,7 @@ class Metric:
         (one, in frames, over the long horizon) or "frame" (a value per frame).
       description: for tables and axes.
       function: (rollout, reference) -> values, of kind "time" with the censored flags.
-      needs: what else it takes: "stepped", "grid", "forces", "observed".
+      needs: what else it takes: "stepped", "grid", "forces", "observed", "lost".
       error: zero is perfect; models are compared by ratios, so on a logarithmic scale.
     """
 
@@ -51,6 +52,11 @@ class Metric:
     function: Callable
     needs: tuple[str, ...] = ()
     error: bool = True
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a diverged rollout has a finite value; forces and observables have none."""
+        return not {"forces", "observed"} & set(self.needs)
 
 
 METRICS = {
@@ -66,7 +72,7 @@ METRICS = {
         "time", "correlation time [frames]", errors.correlation_time, error=False
     ),
     "divergence_time": Metric(
-        "time", "divergence time [frames]", errors.divergence_time, error=False
+        "time", "divergence time [frames]", errors.divergence_time, ("lost",), error=False
     ),
     "kinetic_energy": Metric("frame", "mean energy", flows.kinetic_energy, error=False),
     "energy_error": Metric("frame", "relative deviation of the energy", flows.energy_error),
@@ -120,6 +126,12 @@ def is_error(name: str) -> bool:
     return base in METRICS and METRICS[base].error
 
 
+def is_bounded(name: str) -> bool:
+    """Metric.bounded of a metric, with or without a region."""
+    base = name.partition("@")[0]
+    return base not in METRICS or METRICS[base].bounded
+
+
 def check_defined(
     names,
     grid: StaggeredGrid | None,
@@ -159,6 +171,7 @@ def compute(
     forces: Forces | None = None,
     parts: Mapping[str, tuple] | None = None,
     observed: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    lost: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A metric of a batch of rollouts.
 
@@ -169,20 +182,34 @@ def compute(
       grid: of a flow, for its metrics. forces: for those of forces.
       parts: name of a region or channel -> index of [sample, frame, *space, channel].
       observed: name of an observable -> its values in rollout and reference, [sample, frame].
+      lost: errors.diverged(u, r), if it is known.
     Returns:
-      values, [sample] or for kind "frame" [sample, frame], and their status: "ok", "censored" or
-      "diverged" (value inf), same shape.
+      values, [sample] or for kind "frame" [sample, frame], and their status, same shape: "diverged"
+      if the rollout has diverged within the frames that the value covers, "censored" or "ok".
+      Errors of diverged rollouts are those of errors.bounded, so finite; times end with the
+      divergence; forces and observables of diverged rollouts are inf.
     """
     check_metrics([name])
     base, _, part = name.partition("@")
     metric = METRICS[base]
+    lost = diverged(u, r) if lost is None else lost
+    u = errors.bounded(u, r, lost)
+    if stepped is not None:
+        stepped = np.where(lost.reshape(*lost.shape, *[1] * (r.ndim - 2)), r, stepped)
     if "observed" in metric.needs:
         observed = observed[part]
     elif part:
         u, r = (field[parts[part]] for field in (u, r))
+    gone = lost if metric.kind == "frame" else lost[:, -1]
     if metric.kind == "rollout":
-        u, r = u[:, :horizon], r[:, :horizon]
-    more = {"stepped": stepped, "grid": grid, "forces": forces, "observed": observed}
+        u, r, gone = u[:, :horizon], r[:, :horizon], lost[:, :horizon][:, -1]
+    more = {"stepped": stepped, "grid": grid, "forces": forces, "observed": observed, "lost": lost}
     values = metric.function(u, r, **{need: more[need] for need in metric.needs})
-    values, censored = values if metric.kind == "time" else (values, np.bool_(False))
-    return values, np.where(np.isinf(values), "diverged", np.where(censored, "censored", "ok"))
+    censored = np.bool_(False)
+    if metric.kind == "time":
+        values, censored = values
+        values = np.minimum(values, errors.divergence_time(u, r, lost)[0])
+    elif not metric.bounded:
+        values = np.where(gone, np.inf, values)
+        gone = gone | np.isinf(values)
+    return values, np.where(gone, "diverged", np.where(censored, "censored", "ok"))

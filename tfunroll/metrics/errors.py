@@ -1,47 +1,84 @@
-"""How far a rollout is from its reference, in NumPy.
+"""How far a rollout is from its reference, in NumPy, and whether it has diverged.
 
 Every function takes arrays [sample, frame, *space, channel] that start with the first *predicted*
 frame: the initial state is in neither array and is never counted. Sums run in float64. A rollout
-identical to its reference scores exactly zero, one that blew up scores inf, none scores NaN.
+identical to its reference scores exactly zero. ``metrics.compute`` gives all but the functions of
+divergence a rollout that is ``bounded``, so that none of them meets a state that is not finite.
 """
 
 import numpy as np
 
-DIVERGED_ERROR = 1e3  # relative error beyond which a rollout counts as diverged
+OUTSIDE = 0.5  # of a channel's range in the reference, beyond which a rollout has diverged
+STILL = 1e-3  # of the widest channel's range: what moves less counts as having that range
 CORRELATION_THRESHOLD = 0.2
 CORRELATION_RUN = 5  # a run of more than this many uncorrelated frames ends the correlation
-ENERGY_FACTOR = 10.0  # times the largest energy of the reference: no attractor reaches that
 STATIC_CHANGE = 0.01  # of the reference's change per frame, below which a rollout stands still
+
+
+def diverged(u: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """Where a rollout has diverged: [sample, frame] of bool, True from the first such frame on.
+
+    A rollout diverges in the first frame in which any value of any channel c is not finite or lies
+    outside
+
+        [min r_c − w R_c, max r_c + w R_c],   R_c = max r_c − min r_c,   w = OUTSIDE
+
+    with minimum and maximum over all frames and points of its reference trajectory. A channel that
+    hardly moves has R_c of STILL times the widest channel's, so that rounding errors in it do not
+    count. What has left its range does not come back.
+
+    Args: u, r: over the long horizon, of all channels that are measured.
+    """
+    low, high = _limits(r)
+    with np.errstate(invalid="ignore"):
+        inside = np.all((low <= u) & (u <= high), axis=tuple(range(2, u.ndim)))
+    return np.logical_or.accumulate(~inside, axis=1)
+
+
+def bounded(u: np.ndarray, r: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """The rollout, in diverged frames the state that is farthest from the reference.
+
+    There every value is the limit of ``diverged`` that lies farther from r, so no rollout that has
+    not diverged can have a larger error in such a frame: errors of diverged rollouts are finite,
+    and averages of them never favour a model that diverges.
+
+    Args: lost: of ``diverged``, [sample, frame].
+    """
+    if not lost.any():
+        return u
+    low, high = _limits(r)
+    lost = lost.reshape(*lost.shape, *[1] * (u.ndim - 2))
+    return np.where(lost, np.where(high - r > r - low, high, low), u)
+
+
+def _limits(r):
+    axes = tuple(range(1, r.ndim - 1))
+    low, high = r.min(axes, keepdims=True), r.max(axes, keepdims=True)
+    size = np.maximum(high - low, STILL * (high - low).max(-1, keepdims=True))
+    size = np.where(size > 0, size, np.maximum(np.abs(high).max(-1, keepdims=True), 1))
+    return low - OUTSIDE * size, high + OUTSIDE * size
 
 
 def relative_error(u: np.ndarray, r: np.ndarray) -> np.ndarray:
     """mean over frames, space and channels of (u − r)², divided by the maximum of r².
 
-    Dimensionless, [sample]; inf where it exceeds DIVERGED_ERROR or u is not finite. Good values on
-    KS over 12 frames: 1e-4 and below; 0.1 means that the rollout has lost its reference.
+    Dimensionless, [sample]; at most 4 (1 + OUTSIDE)² = 9 of a rollout bounded over these frames.
+    Good values on KS over 12 frames: 1e-4 and below; 0.1 means that it has lost its reference.
     """
     axes = tuple(range(1, r.ndim))
     peak = np.max(np.square(r, dtype=np.float64), axis=axes)
-    return _blown_up_is_inf(divide(np.mean(_squared(u, r), axis=axes), peak))
+    return divide(np.mean(_squared(u, r), axis=axes), peak)
 
 
 def mse(u: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """mean over space and channels of (u − r)², in squared units of u: [sample, frame].
-
-    inf from the first frame on that is not finite, or whose error relative to the maximum of r²
-    over the trajectory exceeds DIVERGED_ERROR: what has blown up does not come back.
-    """
-    space = tuple(range(2, r.ndim))
-    error = np.mean(_squared(u, r), axis=space)
-    peak = np.max(np.square(r, dtype=np.float64), axis=(1, *space))
-    blown_up = np.isinf(_blown_up_is_inf(divide(error, peak[:, None])))
-    return np.where(np.logical_or.accumulate(blown_up, axis=1), np.inf, error)
+    """mean over space and channels of (u − r)², in squared units of u: [sample, frame]."""
+    return np.mean(_squared(u, r), axis=tuple(range(2, r.ndim)))
 
 
 def nrmse(u: np.ndarray, r: np.ndarray) -> np.ndarray:
     """sqrt(mse(u, r)) / sqrt(mean over the trajectory's frames, space and channels of r²).
 
-    Dimensionless, [sample, frame]; inf as in mse. Unrelated states of the same size give √2.
+    Dimensionless, [sample, frame]. Unrelated states of the same size give √2.
     """
     size = np.mean(np.square(r, dtype=np.float64), axis=tuple(range(1, r.ndim)))
     return divide(np.sqrt(mse(u, r)), np.sqrt(size)[:, None])
@@ -53,7 +90,7 @@ def rollout_mse(u: np.ndarray, r: np.ndarray) -> np.ndarray:
 
 
 def relative_l2(u: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """‖u − r‖ / ‖r‖ of each frame by itself: dimensionless, [sample, frame]; inf as in mse."""
+    """‖u − r‖ / ‖r‖ of each frame by itself: dimensionless, [sample, frame]."""
     size = np.mean(np.square(r, dtype=np.float64), axis=tuple(range(2, r.ndim)))
     return np.sqrt(divide(mse(u, r), size))
 
@@ -62,13 +99,12 @@ def physics_residual(u: np.ndarray, r: np.ndarray, stepped: np.ndarray) -> np.nd
     """mean over space and channels of (u_t − S(u_{t−1}))², S one step of the reference solver.
 
     Args:
-      u: the rollout. r: the reference, only to tell where u has blown up, as in mse.
-      stepped: S(u_{t−1}) for each frame of u, the first from the initial state.
+      u: the rollout. r: the reference, which plays no part.
+      stepped: S(u_{t−1}) for each frame of u, the first from the initial state; where the rollout
+        has diverged, the reference.
     Returns: [sample, frame], in squared units of u.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        residual = np.mean(_squared(u, stepped), axis=tuple(range(2, u.ndim)))
-    return inf_once_blown_up(residual, u, r)
+    return mse(u, stepped)
 
 
 def correlation(u: np.ndarray, r: np.ndarray) -> np.ndarray:
@@ -107,15 +143,13 @@ def correlation_time(
 
 
 def divergence_time(
-    u: np.ndarray, r: np.ndarray, factor: float = ENERGY_FACTOR
+    u: np.ndarray, r: np.ndarray, lost: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """First frame (1-based) whose energy, the mean of u²/2, passes ``factor`` times the largest
-    energy of the reference trajectory, or is not finite.
+    """First frame (1-based) in which a rollout has ``diverged``; ``lost``: that, if it is known.
 
-    Returns: time and censored flag as in correlation_time.
+    Returns: time and censored flag as in correlation_time; censored: it did not diverge.
     """
-    limit = factor * np.max(energy(r), axis=1, keepdims=True)
-    return _first(~(energy(u) <= limit))
+    return _first(diverged(u, r) if lost is None else lost)
 
 
 def energy(u: np.ndarray) -> np.ndarray:
@@ -128,11 +162,11 @@ def energy(u: np.ndarray) -> np.ndarray:
 def stability_label(u: np.ndarray, r: np.ndarray) -> np.ndarray:
     """How a rollout ends: "unstable", "static" or "regular", [sample] of str.
 
-    unstable: divergence_time lies within the horizon. static: over the last quarter of the frames
+    unstable: it has ``diverged``. static: over the last quarter of the frames
     the rms change per frame is below STATIC_CHANGE of the reference's: the rollout stands still
     where its reference moves. regular: anything else, right or wrong.
     """
-    unstable = ~divergence_time(u, r)[1]
+    unstable = diverged(u, r)[:, -1]
     tail = max(2, u.shape[1] // 4)
 
     def change(x):
@@ -142,12 +176,6 @@ def stability_label(u: np.ndarray, r: np.ndarray) -> np.ndarray:
 
     static = (change(u) < STATIC_CHANGE * change(r)) if u.shape[1] > 1 else np.zeros_like(unstable)
     return np.where(unstable, "unstable", np.where(static, "static", "regular"))
-
-
-def inf_once_blown_up(values: np.ndarray, u: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """``values`` [sample, frame] of a rollout, inf from the frame on where mse or they are so."""
-    bad = np.isinf(mse(u, r)) | ~np.isfinite(values)
-    return np.where(np.logical_or.accumulate(bad, axis=1), np.inf, values)
 
 
 def _squared(u, r):
@@ -161,10 +189,6 @@ def divide(a, b):
     with np.errstate(over="ignore"):
         out = np.divide(a, b, out=np.zeros(a.shape), where=b > 0)
     return np.where((b > 0) | (a == 0), out, np.inf)
-
-
-def _blown_up_is_inf(error):
-    return np.where(error <= DIVERGED_ERROR, error, np.inf)  # NaN compares False: inf as well
 
 
 def _first(hits):

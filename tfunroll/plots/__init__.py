@@ -15,7 +15,7 @@ from tfunroll.plots import curved, flows
 from tfunroll.plots.curves import curves
 from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import rollouts, spectra
-from tfunroll.plots.style import TITLES, Samples
+from tfunroll.plots.style import TITLES, Samples, metadata
 from tfunroll.plots.training import training
 from tfunroll.results import model_order
 from tfunroll.systems.base import System
@@ -25,9 +25,10 @@ __all__ = ["plot_run"]
 
 def plot_run(
     out_dir,
-    results: pd.DataFrame,
+    summary: pd.DataFrame,
     samples: Samples,
     system: System,
+    settings: Mapping[str, object],
     histories: Mapping[tuple[str, int], pd.DataFrame] | None = None,
 ) -> list[pathlib.Path]:
     """Writes the pictures of a run; returns their paths.
@@ -38,12 +39,13 @@ def plot_run(
 
     Args:
       out_dir: an existing folder.
-      results: table with results.COLUMNS; modalities that are missing are left out.
+      summary: of results.summarise; modalities that are missing are left out.
       samples: (modality, seed) -> Evaluation.samples; of each modality the lowest seed is drawn.
       system: says which of these, and names and scales them.
+      settings: of the evaluation: "horizon", "long_horizon", and what else the files are to say.
       histories: (modality or "shared", seed) -> summaries.read_history, drawn as "training".
     """
-    out, figures = pathlib.Path(out_dir), {"curves": curves(results, system)}
+    out, figures = pathlib.Path(out_dir), {"curves": curves(summary, system, settings)}
     if histories:
         figures["training"] = training(histories)
     order = model_order(modality for modality, _ in samples)
@@ -82,6 +84,6 @@ def plot_run(
             ax.minorticks_off()  # on log axes they take half of the drawing time
         for suffix, dpi in ((".png", 130), (".pdf", 200)):
             paths.append(out / f"{name}{suffix}")
-            figure.savefig(paths[-1], dpi=dpi)
+            figure.savefig(paths[-1], dpi=dpi, metadata=metadata(suffix, settings))
             figure.set_layout_engine("none")  # laid out once; the second file keeps the places
     return paths

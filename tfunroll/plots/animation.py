@@ -27,7 +27,7 @@ def animate(
     """Writes fields as an animated GIF, side by side.
 
     Args:
-      rows: name -> [frame, y, x]; a frame that is NaN all over has blown up.
+      rows: name -> [frame, y, x]; a frame that is NaN all over has diverged.
       panel: (axes, [y, x]) -> the image and the text that says so.
       label: of the colours. title: of the case.
       across: panels in a row; each is ``width`` by 2 inches.

@@ -1,6 +1,6 @@
 """Pictures of flows on a curved, body-fitted grid: fields in space, values along the body.
 
-Made from the samples of one seed of each model. What blew up is grey, or its line ends.
+Made from the samples of one seed of each model. What diverged is grey, or has no line.
 """
 
 import pathlib
@@ -71,11 +71,13 @@ def surface(drawn: Drawn, system: System) -> Figure:
     axes = figure.subplots(2, len(cases), squeeze=False, sharex=True, sharey="row")
     for column, (test_set, physics) in zip(axes.T, cases, strict=True):
         pairs = list(zip(first["test_set"], first["physics"], strict=True))
-        case = slice(pairs.index((test_set, physics)), pairs.index((test_set, physics)) + 1)
-        params = _params(physics)
+        at = pairs.index((test_set, physics))
+        case = slice(at, at + 1)
+        params = {name: first[f"params.{name}"][case] for name in system.params}
         lines = {"reference": measure(first["reference"][case], params)[0]}
         for name, sample in drawn.items():
-            lines[name] = measure(sample["prediction"][case], params)[0]
+            values = measure(sample["prediction"][case], params)[0]
+            lines[name] = np.where(sample["diverged"][at][:, None], np.nan, values)
         for number, (name, values) in enumerate(lines.items()):
             every = (number % 4, 4)
             look = LINE if name == "reference" else styles[name].line(short(name))
@@ -86,7 +88,7 @@ def surface(drawn: Drawn, system: System) -> Figure:
             ranges[number].append(shown_of(lines["reference"])[number])
         column[0].set_title(f"{TITLES.get(test_set, test_set)}, {physics}", fontsize=8)
         column[1].set_xlabel("x/c")
-    for ax, values in zip(axes[:, 0], ranges, strict=True):  # downwards; what blew up leaves
+    for ax, values in zip(axes[:, 0], ranges, strict=True):  # downwards
         low, high = np.min(values), np.max(values)
         room = 0.2 * (high - low)
         ax.set_ylim(high + room, low - room)
@@ -100,12 +102,6 @@ def surface(drawn: Drawn, system: System) -> Figure:
     return figure
 
 
-def _params(physics: str) -> dict[str, np.ndarray]:
-    """The parameters of a case from its column of results.csv, each [1]."""
-    pairs = (part.split("=") for part in physics.split(";"))
-    return {name: np.array([float(value)]) for name, value in pairs}
-
-
 def _rows(drawn, system, label, test_set) -> dict[str, np.ndarray]:
     """Name -> the field [frame, j, i] of the reference, the coarse solver and the networks."""
     case, values_of = first_case(drawn, test_set), system.pictures.fields[label]
@@ -113,8 +109,7 @@ def _rows(drawn, system, label, test_set) -> dict[str, np.ndarray]:
     for name in ("coarse solver", *ORDER):
         if name in drawn:
             values = values_of(drawn[name]["prediction"][case])
-            bad = np.logical_or.accumulate(~np.isfinite(values).all((1, 2)))
-            rows[name] = np.where(bad[:, None, None], np.nan, values)
+            rows[name] = np.where(drawn[name]["diverged"][case][:, None, None], np.nan, values)
     return rows
 
 
@@ -128,7 +123,7 @@ def _limits(values, system):
 
 
 def _panel(ax, values, limits, system):
-    """A field [j, i] in space, the body on it, and the label of one that blew up."""
+    """A field [j, i] in space, the body on it, and the label of one that diverged."""
     nodes, (x, y) = system.pictures.nodes, system.pictures.window
     look = {"cmap": MAP, "vmin": limits[0], "vmax": limits[1], "rasterized": True}
     image = ax.pcolormesh(nodes[..., 0], nodes[..., 1], values, **look)

@@ -1,6 +1,6 @@
 """Pictures of two-dimensional flows: vorticity, spectra, curves over time, an animation.
 
-Made from the samples of one seed of each model. What blew up is grey, or its line ends.
+Made from the samples of one seed of each model. What diverged is grey, or its line ends.
 """
 
 import pathlib
@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from tfunroll.metrics import StaggeredGrid, errors, flows
+from tfunroll.metrics import StaggeredGrid, flows
 from tfunroll.plots import animation
 from tfunroll.plots.animation import case_title, first_case
 from tfunroll.plots.style import TITLES, Drawn, short, styles_of
@@ -79,8 +79,8 @@ def spectra(drawn: Drawn, system: System) -> Figure:
         upper.plot(k, reference, **LINE)
         lower.axhline(1, **LINE | {"linewidth": 1.2})
         for i, (name, sample) in enumerate(drawn.items()):
-            pairs = (sample[key][chosen][..., :2] for key in ("prediction", "reference"))
-            energy = _mean_spectrum(*pairs)[k]
+            w, lost = sample["prediction"][chosen][..., :2], sample["diverged"][chosen]
+            energy = _mean_spectrum(w, lost)[k]
             line = {"markevery": (i % 4, 4), **styles[name].line(short(name))}
             upper.plot(k, energy, **line)
             lower.plot(k, energy / np.where(reference > 0, reference, np.nan), **line)
@@ -107,7 +107,7 @@ def spectra(drawn: Drawn, system: System) -> Figure:
 def evolution(drawn: Drawn, system: System) -> Figure:
     """Energy, enstrophy, vorticity correlation and divergence over time, one column a test set.
 
-    Lines: mean over the cases; one ends where the first of its cases has blown up.
+    Lines: mean over the cases; one ends where the first of its cases has diverged.
     """
     first = next(iter(drawn.values()))
     sets = [name for name in SETS if name in set(first["test_set"])] or ["validation"]
@@ -130,7 +130,7 @@ def evolution(drawn: Drawn, system: System) -> Figure:
                 ax.plot(time, reference, **LINE)
             for i, (name, sample) in enumerate(drawn.items()):
                 w = sample["prediction"][chosen][..., :2]
-                fine = np.isfinite(errors.mse(w, r)).all(0)
+                fine = ~sample["diverged"][chosen].any(0)
                 if not fine.any():
                     continue
                 mean = measure(w[:, fine], r[:, fine]).mean(0)
@@ -158,10 +158,8 @@ def _vorticities(drawn: Drawn, grid: StaggeredGrid, case: int) -> dict[str, np.n
     fields = {"reference": flows.vorticity(first["reference"][case][..., :2], grid)}
     for name in ("coarse solver", *ORDER):
         if name in drawn:
-            pair = [drawn[name][key][case][None, ..., :2] for key in ("prediction", "reference")]
-            blown_up = np.isinf(errors.mse(*pair))[0]
-            field = flows.vorticity(pair[0][0], grid)
-            fields[name] = np.where(blown_up[:, None, None], np.nan, field)
+            field = flows.vorticity(drawn[name]["prediction"][case][..., :2], grid)
+            fields[name] = np.where(drawn[name]["diverged"][case][:, None, None], np.nan, field)
     return fields
 
 
@@ -174,8 +172,9 @@ def _aspect(system):
 
 
 def _panel(ax, field, limit, system):
-    """A field [y, x] as an image, y upwards, with the body on it, and the label of one that blew
-    up. Vorticity lives in corners: the centre of cell (j, i) is half a pixel before corner (j, i).
+    """A field [y, x] as an image, y upwards, the body on it, and the label of one that diverged.
+
+    Vorticity lives in corners: the centre of cell (j, i) is half a pixel before corner (j, i).
     """
     image = ax.imshow(field, cmap=MAP, vmin=-limit, vmax=limit, origin="lower")
     mask = system.domain.mask
@@ -189,8 +188,8 @@ def _panel(ax, field, limit, system):
     return image, ax.text(0.5, 0.5, "diverged", visible=np.isnan(field).all(), **place)
 
 
-def _mean_spectrum(w: np.ndarray, r: np.ndarray | None = None) -> np.ndarray:
-    """flows.spectrum, mean over the frames [case, frame] that have not blown up; NaN if none."""
-    fine = np.ones(w.shape[:2], bool) if r is None else np.isfinite(errors.mse(w, r))
+def _mean_spectrum(w: np.ndarray, lost: np.ndarray | None = None) -> np.ndarray:
+    """flows.spectrum, mean over the frames [case, frame] that are not ``lost``; NaN if none."""
+    fine = np.ones(w.shape[:2], bool) if lost is None else ~lost
     shells = flows.spectrum(np.zeros((1, *w.shape[2:])))[0]
     return flows.spectrum(w[fine]).mean(0) if fine.any() else np.full_like(shells, np.nan)

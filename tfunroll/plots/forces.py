@@ -14,7 +14,7 @@ ROOM = 0.6  # of the reference's range, left above and below it
 def forces(drawn: Drawn, system: System) -> Figure:
     """Coefficients of drag (above) and lift (below), one column per test parameter.
 
-    Lines end where a rollout blew up, and leave the picture where they leave the reference far.
+    Lines end where a rollout diverged, and leave the picture where they leave the reference far.
     """
     first = next(iter(drawn.values()))
     cases = list(dict.fromkeys(zip(first["test_set"], first["physics"], strict=True)))
@@ -31,7 +31,7 @@ def forces(drawn: Drawn, system: System) -> Figure:
             ax.plot(time, reference[:, component], **LINE)
             for i, name in enumerate(names):
                 values = drawn[name]["prediction_forces"][case][:, component].astype(float)
-                bad = np.logical_or.accumulate(~np.isfinite(values))
+                bad = drawn[name]["diverged"][case]
                 every = max(len(time) // MARKERS, 1)
                 line = {"markevery": (i * every // max(len(names), 1), every), "linewidth": 1.2}
                 style = styles[name].line(short(name)) | line

@@ -3,7 +3,6 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfunroll.metrics import DIVERGED_ERROR
 from tfunroll.plots.style import TITLES, Drawn, short, styles_of
 from tfunroll.results import ORDER, SETS
 from tfunroll.systems.base import System
@@ -15,7 +14,7 @@ LYAPUNOV_TIMES = 8  # shown in the rollouts: long after that no two of them agre
 def rollouts(drawn: Drawn, system: System) -> Figure:
     """Space-time panels: per test set the reference and each model, below |model − reference|.
 
-    What blew up is grey. Of the baselines the coarse solver alone is drawn.
+    What diverged is grey. Of the baselines the coarse solver alone is drawn.
     """
     first = next(iter(drawn.values()))
     drawn = {name: s for name, s in drawn.items() if name in (*ORDER, "coarse solver")}
@@ -37,8 +36,7 @@ def rollouts(drawn: Drawn, system: System) -> Figure:
         bottom[0].text(0.02, 0.5, label, transform=bottom[0].transAxes, va="center", fontsize=10)
         for column, sample in enumerate(drawn.values(), start=1):
             u = sample["prediction"][case, :frames, :, 0].T.astype(np.float64)
-            blown_up = ~np.all(np.abs(u) <= limit * DIVERGED_ERROR**0.5, axis=0)
-            u = np.where(np.logical_or.accumulate(blown_up), np.nan, u)
+            u = np.where(sample["diverged"][case, :frames], np.nan, u)
             last = column == len(drawn)
             named = (system.channels[0], "|difference|") if last else ("", "")
             _panel(top[column], u, -limit, limit, STATE_MAP, named[0])
@@ -71,7 +69,7 @@ def spectra(drawn: Drawn) -> Figure:
         E(n) = mean over frames, cases and lines of Σ_channels |û_n|² / N²
 
     along the last space axis of N points, without the constant and the Nyquist mode. Frames that
-    blew up are left out, and models that did so in all frames.
+    diverged are left out, and models that did so in all frames.
     """
     first = next(iter(drawn.values()))
     drawn = {name: s for name, s in drawn.items() if name != "persistence"}  # a single frame
@@ -86,7 +84,7 @@ def spectra(drawn: Drawn) -> Figure:
         modes, reference = line_spectrum(first["reference"][chosen])
         ax.plot(modes, reference, color="black", linewidth=2.2, label="reference")
         for i, (name, sample) in enumerate(drawn.items()):
-            modes, energy = line_spectrum(sample["prediction"][chosen], sample["reference"][chosen])
+            modes, energy = line_spectrum(sample["prediction"][chosen], sample["diverged"][chosen])
             # Markers of lines that lie on each other stand at different modes.
             ax.plot(modes, energy, markevery=(i % 4, 4), **styles[name].line(short(name)))
         ax.set(xscale="log", yscale="log")
@@ -103,15 +101,13 @@ def spectra(drawn: Drawn) -> Figure:
     return figure
 
 
-def line_spectrum(u: np.ndarray, reference: np.ndarray | None = None):
-    """Mode numbers and mean energies of frames, [case, frame, *space, channel], that are sane."""
-    frames = u.reshape(-1, *u.shape[2:]).astype(np.float64)
-    limit = np.sqrt(DIVERGED_ERROR) * np.max(np.abs(u if reference is None else reference))
-    sane = np.all(np.abs(frames) <= limit, axis=tuple(range(1, frames.ndim)))
+def line_spectrum(u: np.ndarray, lost: np.ndarray | None = None):
+    """Mode numbers and mean energies of the frames [case, frame, *space, channel] not ``lost``."""
+    frames = u[~lost] if lost is not None else u.reshape(-1, *u.shape[2:])
     modes = np.arange(1, frames.shape[-2] // 2)
-    if not sane.any():
+    if not len(frames):
         return modes, np.full(len(modes), np.nan)
-    u_hat = np.fft.rfft(frames[sane], axis=-2) / frames.shape[-2]
+    u_hat = np.fft.rfft(frames.astype(np.float64), axis=-2) / frames.shape[-2]
     energy = np.sum(np.abs(u_hat) ** 2, axis=-1)
     energy = energy.mean(axis=tuple(range(energy.ndim - 1)))[modes]
     return modes, energy

@@ -1,5 +1,6 @@
 """How models are told apart, the same in every picture."""
 
+import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -44,6 +45,14 @@ def styles_of(modalities) -> dict[str, Style]:
     others = [name for name in names if name not in STYLES]
     more = {name: BASELINE_STYLES[i % 3] for i, name in enumerate(others)}
     return {name: STYLES.get(name) or more[name] for name in names}
+
+
+def metadata(suffix: str, source: Mapping[str, object]) -> dict[str, str]:
+    """What a picture's file says of how it was made, as JSON: for Figure.savefig.
+
+    Args: suffix: ".png" or ".pdf".
+    """
+    return {{".png": "Description", ".pdf": "Subject"}[suffix]: json.dumps(source)}
 
 
 def short(name: str) -> str:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import pandas as pd
 from tabulate import tabulate
 
-from tfunroll import results, runs
+from tfunroll import provenance, results, runs
 from tfunroll.core import InputError
 from tfunroll.study import folder
 from tfunroll.study.description import Study
+
+SHOWN = (results.NETWORK, results.EQUAL_COST)  # in the table
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,12 @@ class Gathered:
       out: its folder.
       labels: run id -> a short name for pictures; only of runs with results, in the study's order.
       table: results.COLUMNS and "run", one value a row, of all runs with results.
-      summary: results.summarise of each run, with "run" and the settings that vary.
+      summary: results.summarise of each run, with "run", the settings that vary and "fingerprint",
+        of the data.
       trainings: one row per network: run, modality, seed, training_loss, validation_error, updates,
         skipped, seconds.
       states: run id -> "finished", "failed", "begun" or "not run".
+      evaluations: run id -> provenance.read of its folder.
     """
 
     study: Study
@@ -35,45 +39,58 @@ class Gathered:
     summary: pd.DataFrame
     trainings: pd.DataFrame
     states: dict[str, str]
+    evaluations: dict[str, dict]
 
 
 def collect(out: pathlib.Path) -> Gathered:
     """Reads what the runs of a study's folder have saved."""
     study = folder.read(out)
-    tables, summaries, trainings = [], [], []
+    tables, summaries, trainings, evaluations = [], [], [], {}
     varying = [n for n in study.varying() if n not in (*results.COLUMNS, "modalities", "metrics")]
     for run_id in study.runs:
         path = folder.run_folder(out, run_id)
         if (part := runs.saved_results(path)) is None:
             continue
         settings = {name: getattr(study.config(run_id), name) for name in varying}
+        evaluations[run_id] = provenance.read(path)
+        settings["fingerprint"] = evaluations[run_id]["data"]["fingerprint"]
         tables.append(part.assign(run=run_id))
         summaries.append(results.summarise(part).assign(run=run_id, **settings))
         trainings += _trainings(run_id, path)
     if not tables:
         raise InputError(f"out={str(out)!r} holds no results yet; start its runs first")
     summary = pd.concat(summaries, ignore_index=True)
-    first = ["run", *varying]
-    summary = summary[[*first, *(c for c in summary.columns if c not in first)]]
-    table_ = pd.concat(tables, ignore_index=True)[["run", *results.COLUMNS]]
+    summary, table_ = (
+        frame[[*first, *(c for c in frame.columns if c not in first)]]
+        for frame, first in (
+            (summary, ["run", *varying, "fingerprint"]),
+            (pd.concat(tables, ignore_index=True), ["run", *results.COLUMNS]),
+        )
+    )
     states = {run_id: folder.state(study, out, run_id) for run_id in study.runs}
     present = list(dict.fromkeys(table_["run"]))
     labels = _labels(study, present)
-    return Gathered(study, out, labels, table_, summary, pd.DataFrame(trainings), states)
+    trained = pd.DataFrame(trainings)
+    return Gathered(study, out, labels, table_, summary, trained, states, evaluations)
 
 
 def table(gathered: Gathered, markdown: bool = False) -> str:
-    """The study's table: one row per run and trained model."""
+    """The study's table: one row per run and trained model, or solver of equal cost.
+
+    Column "frames": those of the errors, and those of times and divergence.
+    """
     summary = gathered.summary
     whole = summary[(summary["subset"] == "all") & summary["frame"].isna()]
     sets = [name for name in results.SETS if name in set(whole["test_set"])]
     rows = []
     for run_id, label in gathered.labels.items():
-        its = whole[whole["run"] == run_id]
+        its = whole[(whole["run"] == run_id) & whole["kind"].isin(SHOWN)]
+        settings = gathered.evaluations[run_id]
+        frames = f"{settings['horizon']}, {settings['long_horizon']}"
         for modality in results.model_order(its["modality"]):
-            if modality in results.ORDER or modality.startswith("equal-cost"):
-                model = its[its["modality"] == modality]
-                rows.append({"run": label, "modality": modality} | results.cells(model, sets))
+            model = its[its["modality"] == modality]
+            first = {"run": label, "modality": modality, "frames": frames}
+            rows.append(first | results.cells(model, sets))
     style = "github" if markdown else "simple"
     return tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from tfunroll.results import ORDER, SETS
+from tfunroll.averages import MIN_SEEDS
+from tfunroll.results import EQUAL_COST, ORDER, SETS
 from tfunroll.run_folder import SHARED
 from tfunroll.study import curves, statistics
 from tfunroll.study.findings import AGREES, DIFFERS, OPEN, PARTLY, Finding
@@ -35,11 +36,14 @@ def order(gathered) -> Finding | None:
     else:
         verdict = AGREES
     said = {True: "below ONE beyond the spread over seeds", False: "not distinguishable from ONE"}
+    seeds = min(e.seeds for e in pooled.values())
     why = "; ".join(
         f"{m} is {'above ONE beyond the spread over seeds' if m in above else said[b]}, and the "
         f"paper's {PAPER_RATIOS[m]} lies {_where(PAPER_RATIOS[m], pooled[m])} the interval"
         for m, b in below.items()
     )
+    if seeds < MIN_SEEDS:
+        why = f"An interval takes {MIN_SEEDS} seeds"
     return Finding(
         "Unrolling beats one-step training, and the gradient through time adds to it",
         "WIG −38 %, NOG −23 % against ONE on average over all cases (ratios 0.62, 0.77)",
@@ -48,6 +52,7 @@ def order(gathered) -> Finding | None:
         f"{why}. {budget(gathered)}",
         "ratios",
         ", ".join(f"{m}/ONE {e.value:.2f}" for m, e in pooled.items()),
+        seeds=seeds,
     )
 
 
@@ -90,12 +95,13 @@ def correction(gathered) -> Finding | None:
         why,
         "errors",
         f"{pooled.value:.1f} times",
+        seeds=pooled.seeds,
     )
 
 
 def robustness(gathered) -> Finding | None:
     """In how many cells and test sets the order holds."""
-    texts, fractions, short = [], [], []
+    texts, fractions, short, seeds = [], [], [], []
     for modality in ("NOG", "WIG"):
         ratios = log_ratios(gathered, modality)
         if not len(ratios):
@@ -111,6 +117,7 @@ def robustness(gathered) -> Finding | None:
             f"{clear}; significantly above in {against}"
         )
         fractions.append((below / len(each), against))
+        seeds += [e.seeds for e in each]
         short.append(f"{modality} < ONE in {below} of {len(each)}")
     if not texts:
         return None
@@ -128,6 +135,7 @@ def robustness(gathered) -> Finding | None:
         "cells that share a system are not.",
         "ratios",
         ", ".join(short),
+        seeds=min(seeds),
     )
 
 
@@ -158,6 +166,7 @@ def convergence(gathered) -> Finding | None:
         budget(gathered),
         "convergence",
         ", ".join(short),
+        seeds=min(e.seeds for e in ratios),
     )
 
 
@@ -196,10 +205,12 @@ def alternatives(gathered) -> Finding | None:
             ratios[name] = statistics.geometric(logs)
             cost = f", time × {times[model] / times[base]:.2f}" if times else ""
             texts.append(f"{name}: {ratios[name]}{cost}")
-    names = errors.index.get_level_values("modality")
-    solver = errors.loc[names.str.startswith("equal-cost"), "mean"]
+    names = gathered.table.loc[gathered.table["kind"] == EQUAL_COST, "modality"].unique()
+    solver = errors["score"][errors.index.get_level_values("modality").isin(names)]
     beside = (
-        f" The solver of equal cost has an error of {solver.mean():.1g}." if len(solver) else ""
+        f" The solver of equal cost has an error of {np.exp(solver.mean()):.1g}."
+        if len(solver)
+        else ""
     )
     return Finding(
         "Cheaper remedies than gradients through time",
@@ -211,6 +222,7 @@ def alternatives(gathered) -> Finding | None:
         else "",
         "errors",
         ", ".join(f"{name} {e.value:.2f}" for name, e in ratios.items()),
+        seeds=min((e.seeds for e in ratios.values()), default=0),
     )
 
 
@@ -252,8 +264,6 @@ def budget(gathered) -> str:
 
 
 def _where(value: float, estimate: statistics.Estimate) -> str:
-    if np.isnan(estimate.low):
-        return "beside"
     return "inside" if estimate.low <= value <= estimate.high else "outside"
 
 
@@ -261,7 +271,7 @@ def _each_set(ratios: pd.DataFrame) -> str:
     texts = []
     for name, part in ratios.groupby("test_set", sort=False):
         e = statistics.geometric(part.groupby("seed")["log"].mean())
-        texts.append(f"{SETS.get(name, name)} {e.value:.2f} (p = {e.p:.2g})")
+        texts.append(f"{SETS.get(name, name)} {e.value:.2f} ({e.p_text})")
     return ", ".join(texts)
 
 

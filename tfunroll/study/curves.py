@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from tfunroll import run_folder
+from tfunroll.averages import scores
 from tfunroll.config import RunConfig
-from tfunroll.results import ORDER
+from tfunroll.results import ORDER, REFINED
 from tfunroll.study import folder, statistics
 from tfunroll.summaries import HISTORY, read_history
 
@@ -30,15 +31,15 @@ def family(config: RunConfig) -> str:
 
 
 def by_setting(gathered, x: Callable[[RunConfig], float]) -> pd.DataFrame:
-    """One row per network: run, modality, seed, x, family, error, validation, num_weights.
+    """One row per network: run, modality, seed, x, family, error, diverged, validation,
+    num_weights.
 
-    ``error``: geometric mean over test sets of the mean relative error (of the median, where a
-    rollout of that network diverged); ``validation``: of training.json.
+    ``error``: geometric mean over test sets of the relative error; ``diverged``: the fraction of
+    rollouts that did so within its frames; ``validation``: of training.json.
     """
     errors = statistics.per_seed(gathered.table)
-    centre = errors["mean"].where(errors["diverged"] == 0, errors["median"])
-    logs = np.log(centre).groupby(["run", "modality", "seed"], sort=False).mean()
-    frame = np.exp(logs).rename("error").reset_index()
+    means = errors.groupby(["run", "modality", "seed"], sort=False)[["score", "diverged"]].mean()
+    frame = means.assign(error=np.exp(means.pop("score"))).reset_index()
     frame = frame[frame["modality"].isin(ORDER)]
     configs = {run_id: gathered.study.config(run_id) for run_id in gathered.labels}
     frame["x"] = [x(configs[run_id]) for run_id in frame["run"]]
@@ -52,13 +53,9 @@ def by_setting(gathered, x: Callable[[RunConfig], float]) -> pd.DataFrame:
 
 def solver_errors(gathered) -> pd.Series:
     """Sub-steps per frame -> geometric mean relative error of the reference scheme alone."""
-    names = gathered.table["modality"]
-    rows = gathered.table[
-        names.str.startswith("solver with") & (gathered.table["metric"] == "relative_error")
-    ]
-    steps = rows["modality"].str.extract(r"(\d+)")[0].astype(int)
-    logs = np.log(rows["value"].where((rows["value"] > 0) & np.isfinite(rows["value"])))
-    return np.exp(logs.groupby(steps).mean()).dropna()
+    table = gathered.table
+    rows = table[(table["kind"] == REFINED) & (table["metric"] == "relative_error")]
+    return np.exp(scores(rows, ["substeps"])["score"])
 
 
 def validation(gathered) -> pd.DataFrame:

@@ -78,6 +78,21 @@ def load(name: str, variant: str) -> Study:
       InputError: for an unknown study, variant or setting, an impossible or repeated run, or a
         matrix without runs.
     """
+    path, content = _read(name)
+    tables = {k: v for k, v in content.items() if isinstance(v, dict) and k != "presets"}
+    check_choice("variant", variant, tables)
+    where = f"study={path.stem!r}, variant={variant!r}"
+    runs = _expand(tables[variant], content.get("presets", {}), where)
+    question = content.get("question", "")
+    return Study(path.stem, variant, content.get("title", path.stem), question, runs)
+
+
+def variants(name: str) -> list[str]:
+    """Those of VARIANTS that a study has."""
+    return [variant for variant in VARIANTS if variant in _read(name)[1]]
+
+
+def _read(name: str) -> tuple[pathlib.Path, dict]:
     path = pathlib.Path(name)
     if path.suffix != ".toml":
         check_choice("study", name, names())
@@ -87,15 +102,9 @@ def load(name: str, variant: str) -> Study:
     except OSError as error:
         raise InputError(f"study={name!r} cannot be read: {error.strerror}") from None
     try:
-        content = tomllib.loads(text)
+        return path, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"study={name!r} is not TOML: {error}") from None
-    tables = {k: v for k, v in content.items() if isinstance(v, dict) and k != "presets"}
-    check_choice("variant", variant, tables)
-    where = f"study={path.stem!r}, variant={variant!r}"
-    runs = _expand(tables[variant], content.get("presets", {}), where)
-    question = content.get("question", "")
-    return Study(path.stem, variant, content.get("title", path.stem), question, runs)
 
 
 def shard(runs: list[str], text: str) -> list[str]:

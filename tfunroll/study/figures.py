@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from tfunroll import systems
-from tfunroll.plots.style import TITLES, styles_of
+from tfunroll.plots.style import TITLES, metadata, styles_of
 from tfunroll.results import ORDER, SETS
 from tfunroll.study import curves, statistics
+from tfunroll.study.findings import sources
 
 
 def draw(gathered) -> list[pathlib.Path]:
@@ -30,17 +31,16 @@ def draw(gathered) -> list[pathlib.Path]:
                 ax.set_yscale("linear")
         for suffix, dpi in ((".png", 110), (".pdf", 200)):
             paths.append(gathered.out / f"{name}{suffix}")
-            figure.savefig(paths[-1], dpi=dpi)
+            figure.savefig(paths[-1], dpi=dpi, metadata=metadata(suffix, sources(gathered)))
             figure.set_layout_engine("none")
     return paths
 
 
 def errors(gathered) -> Figure:
-    """Relative error of every model: a dot per seed, the mean as a line; rows are runs."""
-    table = statistics.per_seed(gathered.table)
-    centre = table["mean"].where(table["diverged"] == 0, table["median"])
-    centre = centre[centre.index.get_level_values("modality").isin(ORDER)]
-    return _rows(gathered, centre, "relative error")
+    """Relative error of every model: dots are seeds, ticks their geometric mean; rows are runs."""
+    scores = statistics.per_seed(gathered.table)["score"]
+    scores = scores[scores.index.get_level_values("modality").isin(ORDER)]
+    return _rows(gathered, np.exp(scores), _error_label(gathered))
 
 
 def ratios(gathered) -> Figure | None:
@@ -72,7 +72,7 @@ def scaling(gathered) -> Figure | None:
     frame["mode"] = frame["run"].map(modes)
     for mode, part in frame.groupby("mode", sort=False):
         _lines(left, part.assign(x=part["num_weights"]), hollow=mode == "prediction", suffix=mode)
-    left.set(xscale="log", yscale="log", xlabel="weights n", ylabel="relative error")
+    left.set(xscale="log", yscale="log", xlabel="weights n", ylabel=_error_label(gathered))
     low, high = frame["num_weights"].min(), frame["num_weights"].max()
     n = np.array([low, high])
     top = frame["error"].max()
@@ -106,7 +106,7 @@ def horizon(gathered) -> Figure | None:
             place = {"transform": ax.get_xaxis_transform(), "rotation": 90, "fontsize": 8}
             ax.text(lyapunov, 0.02, " Lyapunov time", va="bottom", **place)
         ax.grid(alpha=0.25)
-    left.set(xscale="log", yscale="log", xlabel="horizon m", ylabel="relative error")
+    left.set(xscale="log", yscale="log", xlabel="horizon m", ylabel=_error_label(gathered))
     left.legend(fontsize=7)
     norms = curves.gradients(gathered)
     if len(norms):
@@ -125,7 +125,7 @@ def transition(gathered) -> Figure:
     figure = Figure(figsize=(5.6, 4.4), layout="constrained")
     ax = figure.subplots()
     _lines(ax, curves.by_setting(gathered, curves.fraction))
-    ax.set(yscale="log", xlabel="solver's part c of the frame", ylabel="relative error")
+    ax.set(yscale="log", xlabel="solver's part c of the frame", ylabel=_error_label(gathered))
     ax.legend(fontsize=8)
     ax.grid(alpha=0.25)
     return figure
@@ -164,7 +164,7 @@ def stability(gathered) -> Figure | None:
     shown = [m for m in (*ORDER, "coarse solver") if m in set(times["modality"])]
     for modality, style in styles_of(shown).items():
         part = times[times["modality"] == modality]
-        ended = np.sort(part.loc[part["status"] != "censored", "value"].to_numpy(float))
+        ended = np.sort(part.loc[part["status"] == "diverged", "value"].to_numpy(float))
         x = np.concatenate([[0], ended, [part["value"].max()]])
         y = 1 - np.concatenate([np.arange(len(ended) + 1), [len(ended)]]) / len(part)
         ax.step(x, y, where="post", **style.line(modality) | {"marker": ""})
@@ -172,6 +172,12 @@ def stability(gathered) -> Figure | None:
     ax.legend(fontsize=8)
     ax.grid(alpha=0.25)
     return figure
+
+
+def _error_label(gathered) -> str:
+    """With the number of frames, where all runs were evaluated over as many."""
+    frames = {evaluation["horizon"] for evaluation in gathered.evaluations.values()}
+    return "relative error" + (f" over {frames.pop()} frames" if len(frames) == 1 else "")
 
 
 def _rows(gathered, values: pd.Series, label: str) -> Figure:
@@ -190,9 +196,6 @@ def _rows(gathered, values: pd.Series, label: str) -> Figure:
                     dots = values.loc[run_id, name, modality].to_numpy(float)
                 except KeyError:
                     continue
-                dots = dots[np.isfinite(dots) & (dots > 0)]
-                if not len(dots):
-                    continue
                 at = np.full(len(dots), row + offset)
                 ax.plot(dots, at, style.marker, color=style.color, markersize=4, alpha=0.6)
                 ax.plot(np.exp(np.log(dots).mean()), row + offset, "|", color="black", markersize=9)
@@ -206,7 +209,8 @@ def _rows(gathered, values: pd.Series, label: str) -> Figure:
     axes[0].set_ylim(len(labels) - 0.5, -0.5)
     for modality, style in styles.items():
         axes[0].plot([], [], style.marker, color=style.color, label=modality)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    axes[0].plot([], [], "|", color="black", markersize=9, label="geometric mean over seeds")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 

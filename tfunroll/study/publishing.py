@@ -39,8 +39,8 @@ def publish(
         note = written.read_text(encoding="utf-8").strip() if written.exists() else ""
         text = findings.section(gathered, found, note)
         (target / SECTION).write_text(f"{text}\n", encoding="utf-8")
-        provisional = bool(findings.unfinished(gathered))
-        write_json(target / FOUND, [{**asdict(f), "provisional": provisional} for f in found])
+        more = {"provisional": bool(findings.unfinished(gathered)), **findings.sources(gathered)}
+        write_json(target / FOUND, [{**asdict(f), **more} for f in found])
     path = docs / "findings.md"
     path.write_text(_page(docs / TARGET), encoding="utf-8")
     return path
@@ -94,7 +94,7 @@ def _not_run(folder: pathlib.Path, here: set[str]) -> str:
     """The studies that come with tfunroll and are not on the page, with size and time."""
     times, rows = _estimates(folder), []
     for name in description.names():
-        for variant in description.VARIANTS:
+        for variant in description.variants(name):
             study = description.load(name, variant)
             if key(study) in here:
                 continue

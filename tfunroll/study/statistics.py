@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from tfunroll.averages import MIN_SEEDS, TOO_FEW, scores
+
 LEVEL = 0.95  # of all intervals
 
 
@@ -18,7 +20,7 @@ LEVEL = 0.95  # of all intervals
 class Estimate:
     """A mean over seeds: its value, its interval at LEVEL, and the p-value against no effect.
 
-    Interval and p are NaN with fewer than two seeds.
+    Interval and p are NaN with fewer than MIN_SEEDS seeds, p also where all seeds are equal.
     """
 
     value: float
@@ -27,11 +29,21 @@ class Estimate:
     p: float
     seeds: int
 
+    @property
+    def p_text(self) -> str:
+        """The p-value in words."""
+        if self.seeds < MIN_SEEDS:
+            return TOO_FEW
+        return f"p = {self.p:.2g}" if np.isfinite(self.p) else "all seeds alike"
+
+    @property
+    def interval(self) -> str:
+        """Value and interval, if there is one, in words."""
+        text = f"{self.value:.2f}" if np.isfinite(self.value) else "–"
+        return f"{text} [{self.low:.2f}, {self.high:.2f}]" if np.isfinite(self.low) else text
+
     def __str__(self):
-        text = f"{self.value:.2f}"
-        if np.isfinite(self.low):
-            text += f" [{self.low:.2f}, {self.high:.2f}]"
-        return text + (f", p = {self.p:.2g}" if np.isfinite(self.p) else "")
+        return f"{self.interval}, {self.p_text}"
 
 
 def mean(values: Iterable[float], nothing: float = 0.0) -> Estimate:
@@ -39,13 +51,14 @@ def mean(values: Iterable[float], nothing: float = 0.0) -> Estimate:
     values = np.asarray(list(values), float)
     values = values[~np.isnan(values)]
     n = len(values)
-    centre = values.mean() if n else np.nan
-    if n < 2 or not np.isfinite(centre):  # a seed whose typical rollout diverged is not left out
+    centre = float(values.mean()) if n else np.nan
+    if n < MIN_SEEDS or not np.isfinite(centre):
         return Estimate(centre, np.nan, np.nan, np.nan, n)
-    error = stats.sem(values)
-    half = error * stats.t.ppf((1 + LEVEL) / 2, n - 1)
-    p = stats.ttest_1samp(values, nothing).pvalue if error > 0 else np.nan
-    return Estimate(centre, centre - half, centre + half, float(p), n)
+    if np.ptp(values) < 1e-12:
+        return Estimate(centre, centre, centre, np.nan, n)
+    test = stats.ttest_1samp(values, nothing)
+    interval = test.confidence_interval(LEVEL)
+    return Estimate(centre, float(interval.low), float(interval.high), float(test.pvalue), n)
 
 
 def geometric(logs: Iterable[float]) -> Estimate:
@@ -55,43 +68,28 @@ def geometric(logs: Iterable[float]) -> Estimate:
 
 
 def per_seed(table: pd.DataFrame, metric: str = "relative_error") -> pd.DataFrame:
-    """One number per model, test set and seed: the mean over test cases, and the median.
+    """One number per model, test set and seed: averages.scores over its test cases.
 
     Args:
       table: of gathering, with the column "run".
     Returns:
-      indexed by (run, test_set, modality, seed), with columns "mean", "median" (a diverged rollout
-      counts as inf), "diverged" (fraction).
+      indexed by (run, test_set, modality, seed), with columns "score", the logarithm of an error,
+      "diverged", the fraction within the metric's frames, and "n".
     """
     rows = table[(table["metric"] == metric) & table["frame"].isna()]
-    lost = rows["status"] == "diverged"
-    rows = rows.assign(
-        fine=rows["value"].mask(lost), lost=lost, all=rows["value"].mask(lost, np.inf)
-    )
-    groups = rows.groupby(["run", "test_set", "modality", "seed"], sort=False)
-    return pd.DataFrame(
-        {"mean": groups["fine"].mean(), "median": groups["all"].median(),
-         "diverged": groups["lost"].mean()}
-    )  # fmt: skip
+    return scores(rows, ["run", "test_set", "modality", "seed"])
 
 
-def log_ratio(errors: pd.DataFrame, model: tuple[str, str], base: tuple[str, str]) -> pd.Series:
-    """Logarithm of the error of a model over that of another, by test set and seed.
+def log_ratio(errors: pd.DataFrame, model: tuple[str, str], base: tuple[str, str]) -> pd.DataFrame:
+    """Logarithm of the error of a model over that of another: [seed, test set].
 
     Args:
       errors: of ``per_seed``. model, base: (run, modality).
     Returns:
-      of the means, or of the medians in a test set where a rollout of either diverged, as in
-      results.summarise. Only seeds that both have.
+      only seeds that both have.
     """
-    a, b = (errors.xs(m, level=("run", "modality")) for m in (model, base))
-    parts = []
-    for test_set in a.index.unique("test_set"):
-        x, y = a.xs(test_set), b.xs(test_set)
-        column = "median" if max(x["diverged"].max(), y["diverged"].max()) > 0 else "mean"
-        with np.errstate(invalid="ignore", divide="ignore"):
-            parts.append((np.log(x[column]) - np.log(y[column])).rename(test_set))
-    return pd.concat(parts, axis=1).rename_axis(columns="test_set").dropna(how="all")
+    a, b = (errors["score"].xs(m, level=("run", "modality")) for m in (model, base))
+    return (a - b).unstack("test_set").dropna(how="all")
 
 
 def power(sizes: np.ndarray, errors: np.ndarray) -> Estimate:

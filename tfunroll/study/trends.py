@@ -23,16 +23,16 @@ def scaling(gathered) -> Finding | None:
         if by_size.shape[1] < 3:
             continue
         name = " ".join(key)
-        if not np.isfinite(by_size.to_numpy()).all() or not len(by_size):
-            texts.append(f"{name}: no fit, as the typical rollout of a network diverged")
+        if part["diverged"].max() > 0.5 or not len(by_size):
+            texts.append(f"{name}: no fit, as most rollouts of a network diverged")
             continue
         e = statistics.power(by_size.columns.to_numpy(), by_size.to_numpy())
         exponents.append(e)
         short.append(f"{name}: n^{e.value:.2f}")
-        texts.append(f"{name}: n^{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]")
+        texts.append(f"{name}: n^{e.interval}")
     if not texts:
         return None
-    holds = [e.low <= -1 / 3 <= e.high for e in exponents]
+    holds = [e.low <= -1 / 3 <= e.high for e in exponents if np.isfinite(e.low)]
     verdict = OPEN if not holds else AGREES if all(holds) else PARTLY if any(holds) else DIFFERS
     return Finding(
         "Networks converge slowly in their number of weights",
@@ -42,6 +42,7 @@ def scaling(gathered) -> Finding | None:
         f"−1/3 lies in {sum(holds)} of {len(holds)} intervals. {budget(gathered)}",
         "scaling",
         ", ".join(short),
+        seeds=_seeds(frame),
     )
 
 
@@ -62,20 +63,22 @@ def horizon(gathered) -> Finding | None:
         return None
     texts, interior, short = [], [], []
     for (family, modality), part in frame.groupby(["family", "modality"], sort=False):
-        part = part.groupby("x")[["error", "validation"]].mean().fillna(np.inf)
-        if len(part) < 2:  # one horizon has no best among others
+        validation = part.groupby("x")["validation"].mean().replace(np.inf, np.nan).dropna()
+        error = np.exp(np.log(part["error"]).groupby(part["x"]).mean())
+        if len(error) < 2:  # one horizon has no best among others
             continue
-        if not np.isfinite(part["error"]).any():
-            texts.append(f"{family} {modality}: all diverge")
+        if part["diverged"].min() == 1:
+            texts.append(f"{family} {modality}: all rollouts diverged")
             short.append(texts[-1])
             continue
-        best, chosen = part["error"].idxmin(), part["validation"].idxmin()
-        interior.append(best < part.index.max())
+        best = error.idxmin()
+        interior.append(best < error.index.max())
         short.append(f"{family} {modality}: best m = {best:g}")
-        texts.append(
-            f"{family} {modality}: best m = {best:g}, validation chooses {chosen:g} "
-            f"(error × {part['error'][chosen] / part['error'][best]:.2f})"
-        )
+        texts.append(short[-1])
+        if len(validation):
+            chosen = validation.idxmin()
+            factor = error[chosen] / error[best]
+            texts[-1] += f", validation chooses {chosen:g} (error × {factor:.2f})"
     return Finding(
         "The useful horizon is bounded",
         "an optimum of m, bounded by the Lyapunov time; longer horizons need a curriculum",
@@ -85,6 +88,7 @@ def horizon(gathered) -> Finding | None:
         "horizons see equally many states, so long ones have fewer updates.",
         "horizon",
         "; ".join(short),
+        seeds=_seeds(frame),
     )
 
 
@@ -107,6 +111,7 @@ def transition(gathered) -> Finding | None:
         f"c = 1 is the solver alone, exact on these data, and is not trained. {NO_NUMBER}",
         "transition",
         "; ".join(texts),
+        seeds=_seeds(frame),
     )
 
 
@@ -116,12 +121,13 @@ def stability(gathered) -> Finding | None:
     times = times[times["modality"].isin((*ORDER, "coarse solver"))]
     if not len(times):
         return None
-    kept = times.assign(kept=times["status"] == "censored")
+    kept = times.assign(kept=times["status"] != "diverged")
     means = (
         kept.groupby(["modality", "seed"])["kept"].mean().groupby("modality").agg(["mean", "std"])
     )
     texts = [
-        f"{m} {row['mean']:.0%} ± {np.nan_to_num(row['std']):.0%}" for m, row in means.iterrows()
+        f"{m} {row['mean']:.0%}" + ("" if np.isnan(row["std"]) else f" ± {row['std']:.0%}")
+        for m, row in means.iterrows()
     ]
     labels = curves.stability_labels(gathered)
     shown = "; ".join(f"{m}: " + ", ".join(f"{n} {name}" for name, n in c.items())
@@ -129,10 +135,16 @@ def stability(gathered) -> Finding | None:
     return Finding(
         "Long rollouts",
         "",
-        f"rollouts still bounded at the end, ± over seeds: {'; '.join(texts)}. "
+        f"rollouts that had not diverged at the end, ± over seeds: {'; '.join(texts)}. "
         f"Labels of the kept rollouts: {shown}.",
         OPEN,
         NO_NUMBER,
         "stability",
-        f"bounded to the end: {', '.join(texts)}",
+        f"not diverged at the end: {', '.join(texts)}",
+        seeds=_seeds(times[times["modality"].isin(ORDER)]),
     )
+
+
+def _seeds(frame) -> int:
+    """The fewest seeds of a run's modality."""
+    return int(frame.groupby(["run", "modality"])["seed"].nunique().min())

@@ -1,0 +1,46 @@
+"""evaluation.json: what the results of a folder were made with."""
+
+import json
+import pathlib
+from dataclasses import replace
+
+from tfunroll.config import RunConfig
+from tfunroll.core import InputError
+from tfunroll.environment import environment
+
+FILE = "evaluation.json"
+SETTINGS = ("horizon", "long_horizon", "starts", "metrics", "refined")
+
+
+def record(config: RunConfig, dataset) -> dict[str, object]:
+    """SETTINGS of a resolved configuration, data and environment, as JSON values.
+
+    "data": Dataset.record, with the fingerprint; "environment": code version, precision, device.
+    """
+    settings = {name: getattr(config, name) for name in SETTINGS}
+    return {**settings, "data": dataset.record(), "environment": environment(config)}
+
+
+def read(out: pathlib.Path) -> dict[str, object]:
+    """What ``record`` gave for a folder's results, and "run", the run's folder if it is another.
+
+    Raises:
+      InputError: if there is none, as in folders of earlier versions.
+    """
+    try:
+        found = json.loads((out / FILE).read_text(encoding="utf-8"))
+        return {name: found[name] for name in (*SETTINGS, "data", "environment")} | found
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"run={str(out)!r} has no readable {FILE}; scripts/evaluate.py --run={out} makes its "
+            "results anew"
+        ) from None
+
+
+def as_evaluated(config: RunConfig) -> RunConfig:
+    """A configuration with the settings that its folder's results were made with, if it has any."""
+    if not (pathlib.Path(config.out) / FILE).exists():
+        return config
+    found = read(pathlib.Path(config.out))
+    values = {name: found[name] for name in SETTINGS}
+    return replace(config, **{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
