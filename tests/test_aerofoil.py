@@ -132,7 +132,9 @@ def test_metrics_of_channels_and_observables():
     assert np.all(values["mse@u"] == 0)
     np.testing.assert_allclose(values["rollout_mse@wake"], 0.0025)
     places = np.array([[0.1, 0.2, np.nan]]), np.array([[0.1, 0.25, 0.3]])
-    observed, status = metrics.compute("observed_error@x", u, r, 5, observed={"x": places})
+    observed, status = metrics.compute(
+        "observed_error@x", u[:1, :3], r[:1, :3], 5, observed={"x": places}
+    )
     np.testing.assert_allclose(observed, [[0, 0.05, np.inf]])
     assert status[0, 2] == "diverged"
     metrics.check_defined(SYSTEM.metrics, None, SYSTEM.parts, True, SYSTEM.observables)

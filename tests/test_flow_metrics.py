@@ -124,17 +124,43 @@ def test_the_error_of_the_spectrum_counts_decades():
     assert (flows.spectrum_error(empty, empty, GRID) == 0).all()
 
 
-def test_correlation_of_vorticity_sees_what_the_mean_flow_hides():
-    eddies = taylor_green(np.zeros(12))
-    r, u = eddies.copy(), eddies.copy()
+def test_correlation_of_vorticity_follows_eddies_in_a_stream():
+    eddies = taylor_green(np.zeros(N))
+    r = np.stack([np.roll(eddy, i, axis=1) for i, eddy in enumerate(eddies[0])])[None]
+    u = r.copy()
     u[:, 4:] = np.roll(u[:, 4:], N // 4, axis=3)  # a quarter wave: uncorrelated from frame 5 on
     r[..., 0] += 50
     u[..., 0] += 50
-    assert errors.correlation_time(u, r)[1].all()  # censored: 50 everywhere looks alike
     values, status = metrics.compute("vorticity_correlation_time", u, r, 12, grid=GRID)
     assert (values[0], status[0]) == (5, "ok")
-    correlation = flows.vorticity_correlation(u, r, GRID)[0]
-    np.testing.assert_allclose(correlation, [1] * 4 + [0] * 8, atol=1e-13)
+    assert metrics.compute("correlation_time", u, r, 12)[0] == 5
+    got = flows.vorticity_correlation(u, r, GRID)[0]
+    np.testing.assert_allclose(got, [1] * 4 + [0] * (N - 4), atol=1e-13)
+
+
+def test_vorticity_does_not_count_at_corners_that_touch_a_body():
+    """A body that stands in a stream: all of its vorticity is the jump of the velocity to zero."""
+    whole = np.ones((6, 8, 2), bool)
+    whole[2:4, 3:5] = False
+    w = np.where(whole, [1.0, 0.5], 0.0)[None, None]
+    for periodic in ((True, True), (False, False)):
+        grid = StaggeredGrid(1.0, periodic, whole)
+        assert flows.enstrophy(w, w, dataclasses.replace(grid, whole=None)) > 0
+        assert flows.enstrophy(w, w, grid) == 0
+        shape = flows.vorticity(w, grid).shape[2:]
+        touched = np.zeros((6, 8), bool)
+        touched[1:4, 3:5] = True  # corners whose u above or below, j and j + 1, is not whole
+        touched[2:4, 2:5] = True  # or v left or right, i and i + 1
+        np.testing.assert_array_equal(grid.corners, ~touched[: shape[0], : shape[1]])
+
+
+def test_vorticity_of_the_wake_is_measured_off_its_body():
+    wake = systems.get("wake")
+    states = np.ones((1, 1, *wake.domain.shape, 3)) * wake.active
+    w = states[..., :2]
+    assert np.abs(flows.vorticity(w, wake.flow)).max() > 1
+    assert flows.enstrophy(w, w, wake.flow) == 0
+    assert (~wake.flow.corners).sum() < 60  # of 1,953
 
 
 def test_errors_per_frame_and_over_the_rollout():

@@ -50,6 +50,36 @@ def test_steady_flow_has_no_frequency():
     np.testing.assert_array_equal(value("phase_error", forces, forces)[0], 0)
 
 
+def test_a_flow_that_stands_still_loses_a_period_each_period():
+    """And rounding of a constant lift is no oscillation."""
+    r = shedding([0.2])
+    u = r * 0 + 0.7 + 1e-6 * np.random.default_rng(0).normal(size=r.shape)
+    periods = 0.2 * DT * np.arange(1, 501)
+    np.testing.assert_allclose(value("phase_error", u, r)[0][0], periods, atol=0.1)
+    np.testing.assert_array_equal(value("strouhal", u, r)[0], 0)
+    np.testing.assert_allclose(value("strouhal_error", u, r)[0], 0.2, atol=2e-3)
+
+
+def test_a_lift_that_never_crosses_its_mean_twice_has_no_phase():
+    rising = shedding([0.2]) * 0 + np.linspace(0, 1, 500)[:, None]
+    np.testing.assert_array_equal(value("phase_error", shedding([0.2]), rising)[0], 0)
+
+
+def test_forces_of_a_state_that_has_blown_up_do_not_count():
+    """However fine they look."""
+    fine = Forces(shedding([0.2, 0.2]), shedding([0.2, 0.2]), DT)
+    r = np.ones((2, 500, 4, 1))
+    u = r.copy()
+    u[0, 30] = 1e6
+    for name in NAMES:
+        values, status = metrics.compute(name, u, r, 1, forces=fine)
+        assert np.all(status[1] == "ok")
+        if metrics.METRICS[name].kind == "frame":
+            assert list(status[0]) == ["ok"] * 30 + ["diverged"] * 470
+        else:
+            assert (values[0], status[0]) == (np.inf, "diverged")
+
+
 def test_hand_computed_values():
     r, u = shedding([0.2, 0.2]), shedding([0.2, 0.24], amplitude=0.5, drag=1.5)
     np.testing.assert_allclose(value("strouhal_error", u, r)[0], [0, 0.04], atol=2e-3)
@@ -61,6 +91,15 @@ def test_hand_computed_values():
     assert phase.shape == (2, 500)
     assert phase[0].max() < 0.03
     np.testing.assert_allclose(phase[1], 0.04 * DT * np.arange(1, 501), atol=0.03)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_do_not_see_each_other(name):
+    r, u = shedding([0.17, 0.2, 0.25]), shedding([0.2, 0.2, 0.2], amplitude=0.6, phase=1.0)
+    u[1, 40:] = np.nan
+    order = [2, 0, 1]
+    whole = value(name, u, r)[0]
+    np.testing.assert_array_equal(value(name, u[order], r[order])[0], whole[order])
 
 
 @pytest.mark.parametrize("name", NAMES)

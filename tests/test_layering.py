@@ -15,7 +15,8 @@ LAYERS = [
     {
         *("config", "datasets", "data", "own_data", "windows", "models", "lyapunov"),
         *("training", "updates", "training_state", "checkpoints", "workers", "environment"),
-        *("cases", "evaluation", "results", "averages", "plots", "summaries", "saved_model"),
+        *("cases", "evaluation", "impostors", "results", "averages", "plots", "summaries"),
+        "saved_model",
     },
     {"runs", "study", "jobs", "run_folder", "provenance"},
     {"cli"},

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.stats import pearsonr
 
 from tfunroll import metrics
 from tfunroll.core import InputError
@@ -52,7 +51,7 @@ def test_two_dimensional_states_with_channels():
     wanted = ((u - r).astype(float) ** 2).reshape(2, -1).mean(1)
     wanted /= (r.astype(float) ** 2).reshape(2, -1).max(1)
     np.testing.assert_allclose(errors.relative_error(u, r), wanted)
-    assert errors.mse(u, r).shape == errors.correlation(u, r).shape == (2, 3)
+    assert errors.mse(u, r).shape == metrics.correlation.correlation(u, r).shape == (2, 3)
 
 
 def test_only_the_short_horizon_enters_the_relative_error():
@@ -61,29 +60,6 @@ def test_only_the_short_horizon_enters_the_relative_error():
     u[:, 12:] += 1
     assert metrics.compute("relative_error", u, r, 12)[0] == 0
     assert metrics.compute("relative_error", u, r, 13)[0] > 0
-
-
-def test_correlation_is_pearsons():
-    u, r = random(2, 3, 16, 1), random(2, 3, 16, 1, seed=1)
-    wanted = [[pearsonr(u[i, j].ravel(), r[i, j].ravel())[0] for j in range(3)] for i in range(2)]
-    np.testing.assert_allclose(errors.correlation(u, r), wanted, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("low", "time", "censored"),
-    [
-        (range(3, 9), 4, False),  # six frames, 0-based 3 to 8: more than five
-        (range(3, 8), 20, True),  # five are not enough
-        ([*range(2, 7), *range(9, 20)], 10, False),
-        (range(15, 20), 20, True),  # cut off by the horizon
-    ],
-)
-def test_correlation_time_needs_a_run_of_more_than_five(low, time, censored):
-    r = random(1, 20, 32, 1)
-    u = r.copy()
-    u[:, list(low)] *= -1
-    values, flags = errors.correlation_time(u, r)
-    assert (values[0], flags[0]) == (time, censored)
 
 
 def test_divergence_is_leaving_the_range_of_the_reference():
@@ -184,3 +160,46 @@ def test_a_reference_of_zeros_gives_no_nan():
 def test_an_unknown_metric_is_named():
     with pytest.raises(InputError, match=r"metrics='speed' is unknown; allowed: .*nrmse"):
         metrics.check_metrics(["nrmse", "speed"])
+
+
+# ---------------------------------------------------------------------- invariances
+
+ERRORS = [n for n in FIELDS if metrics.METRICS[n].error]
+RELATIVE = [
+    n for n in ERRORS if n not in ("mse", "rollout_mse", "physics_residual", "rms_divergence")
+]
+
+
+def scores(name, u, r, horizon=12):
+    return metrics.compute(name, u, r, horizon, stepped=np.roll(u, 1, 1), grid=GRID)[0]
+
+
+@pytest.mark.parametrize("factor", [1e-6, 3.0, 1e6])
+@pytest.mark.parametrize("name", [n for n, m in FIELDS.items() if m.kind == "time"] + RELATIVE)
+def test_units_do_not_matter(name, factor):
+    u, r = random(3, 20, 8, 8, 2).astype(float), random(3, 20, 8, 8, 2, seed=1).astype(float)
+    np.testing.assert_allclose(scores(name, factor * u, factor * r), scores(name, u, r), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_samples_do_not_see_each_other(name):
+    u, r = random(4, 20, 8, 8, 2), random(4, 20, 8, 8, 2, seed=1)
+    u[1, 9:] = np.nan
+    order = [2, 0, 3, 1]
+    np.testing.assert_array_equal(scores(name, u[order], r[order]), scores(name, u, r)[order])
+    np.testing.assert_array_equal(scores(name, u[:1], r[:1]), scores(name, u, r)[:1])
+
+
+@pytest.mark.parametrize("name", [n for n, m in FIELDS.items() if m.kind == "rollout"])
+@pytest.mark.parametrize("beyond", [0.0, 1e30, np.nan])
+def test_what_lies_beyond_the_horizon_is_not_counted(name, beyond):
+    u, r = random(2, 20, 8, 8, 2), random(2, 20, 8, 8, 2, seed=1)
+    longer = np.concatenate([u, np.full_like(u[:, :1], beyond)], 1)
+    reference = np.concatenate([r, 9 * r[:, :1]], 1)
+    np.testing.assert_array_equal(scores(name, longer, reference), scores(name, u, r))
+
+
+@pytest.mark.parametrize("name", ["mse", "relative_l2", "energy_error", "enstrophy_error"])
+def test_a_frame_more_leaves_those_before_as_they_are(name):
+    u, r = random(2, 20, 8, 8, 2), random(2, 20, 8, 8, 2, seed=1)
+    np.testing.assert_array_equal(scores(name, u, r)[:, :19], scores(name, u[:, :19], r[:, :19]))

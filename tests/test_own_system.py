@@ -154,3 +154,6 @@ def test_every_script_takes_the_path(tmp_path):
     assert refused.returncode == 2
     assert "error: modalities=WIG passes gradients through the solver 'coarse'" in refused.stderr
     assert script("publish_data", system).returncode == 2
+    data = f"--data={tmp_path}/burgers.json"
+    assert "| correlation_time | 22 " in " ".join(script("impostors", system, data).stdout.split())
+    assert "horizon=-1 must be" in script("impostors", system, data, "--horizon=-1").stderr

@@ -1,21 +1,23 @@
-"""How far a rollout is from its reference: functions in ``errors``, ``flows`` and ``forces``.
+"""How far a rollout is from its reference: functions in ``errors``, ``correlation``, ``flows``,
+``forces`` and ``observables``.
 
 Names are here. "mse@near" is the metric "mse" in the region "near" of a system, "mse@p" that of
 its channel p alone.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from tfunroll.core import InputError, check_choice
-from tfunroll.metrics import errors, flows, forces, observables
+from tfunroll.metrics import correlation, errors, flows, forces, observables
 from tfunroll.metrics.errors import diverged, stability_label
 from tfunroll.metrics.flows import StaggeredGrid
 from tfunroll.metrics.forces import Forces
 
 __all__ = [
+    "IMPOSTORS",
     "METRICS",
     "Forces",
     "Metric",
@@ -23,6 +25,7 @@ __all__ = [
     "check_defined",
     "check_metrics",
     "compute",
+    "correlation",
     "diverged",
     "errors",
     "flows",
@@ -32,6 +35,11 @@ __all__ = [
     "observables",
     "stability_label",
 ]
+
+
+# Rollouts that are not the reference though they share something with it; tfunroll.impostors makes
+# them. Each metric either scores them clearly worse than the reference or says why it cannot.
+IMPOSTORS = ("time mean", "uniform", "permuted", "shifted", "wrong trajectory")
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ class Metric:
       function: (rollout, reference) -> values, of kind "time" with the censored flags.
       needs: what else it takes: "stepped", "grid", "forces", "observed", "lost".
       error: zero is perfect; models are compared by ratios, so on a logarithmic scale.
+      blind_to: impostor -> why this metric cannot tell it from the reference, by definition.
     """
 
     kind: str
@@ -52,12 +61,21 @@ class Metric:
     function: Callable
     needs: tuple[str, ...] = ()
     error: bool = True
+    blind_to: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def bounded(self) -> bool:
         """Whether a diverged rollout has a finite value; forces and observables have none."""
         return not {"forces", "observed"} & set(self.needs)
 
+
+_SAME_FLOW = {"wrong trajectory": "it has the statistics of the same flow"}
+_ELSEWHERE = {"shifted": "what is moved in space keeps it", **_SAME_FLOW}
+_VALUE = dict.fromkeys(IMPOSTORS, "a value of the rollout alone, compared with nothing")
+_ONE_NUMBER = dict.fromkeys(IMPOSTORS, "one number, which very different states may share")
+_INSIDE = dict.fromkeys(
+    IMPOSTORS, "it tells rollouts that leave the range of the reference, and none of these does"
+)
 
 METRICS = {
     "relative_error": Metric("rollout", "relative error", errors.relative_error),
@@ -66,19 +84,45 @@ METRICS = {
     "nrmse": Metric("frame", "normalised RMSE", errors.nrmse),
     "relative_l2": Metric("frame", "relative L2 error", errors.relative_l2),
     "physics_residual": Metric(
-        "frame", "squared distance to one reference step", errors.physics_residual, ("stepped",)
+        "frame",
+        "squared distance to one reference step",
+        errors.physics_residual,
+        ("stepped",),
+        blind_to={
+            "uniform": "where nothing drives it, a solver leaves a uniform state as it is",
+            "shifted": "equations that are the same everywhere hold for what is moved in space",
+            "wrong trajectory": "it obeys the same equations",
+        },
     ),
     "correlation_time": Metric(
-        "time", "correlation time [frames]", errors.correlation_time, error=False
+        "time", "correlation time [frames]", correlation.correlation_time, error=False
     ),
     "divergence_time": Metric(
-        "time", "divergence time [frames]", errors.divergence_time, ("lost",), error=False
+        "time",
+        "divergence time [frames]",
+        errors.divergence_time,
+        ("lost",),
+        error=False,
+        blind_to=_INSIDE,
     ),
-    "kinetic_energy": Metric("frame", "mean energy", flows.kinetic_energy, error=False),
-    "energy_error": Metric("frame", "relative deviation of the energy", flows.energy_error),
-    "enstrophy": Metric("frame", "mean enstrophy", flows.enstrophy, ("grid",), error=False),
+    "kinetic_energy": Metric(
+        "frame", "mean energy", flows.kinetic_energy, error=False, blind_to=_VALUE
+    ),
+    "energy_error": Metric(
+        "frame",
+        "relative deviation of the energy",
+        flows.energy_error,
+        blind_to={"permuted": "a sum has no order", **_ELSEWHERE},
+    ),
+    "enstrophy": Metric(
+        "frame", "mean enstrophy", flows.enstrophy, ("grid",), error=False, blind_to=_VALUE
+    ),
     "enstrophy_error": Metric(
-        "frame", "relative deviation of the enstrophy", flows.enstrophy_error, ("grid",)
+        "frame",
+        "relative deviation of the enstrophy",
+        flows.enstrophy_error,
+        ("grid",),
+        blind_to=_ELSEWHERE,
     ),
     "vorticity_correlation": Metric(
         "frame", "correlation of vorticity", flows.vorticity_correlation, ("grid",), error=False
@@ -90,23 +134,64 @@ METRICS = {
         ("grid",),
         error=False,
     ),
-    "rms_divergence": Metric("frame", "rms divergence", flows.rms_divergence, ("grid",)),
+    "rms_divergence": Metric(
+        "frame",
+        "rms divergence",
+        flows.rms_divergence,
+        ("grid",),
+        blind_to={
+            "time mean": "a mean of fields without divergence has none",
+            "uniform": "a uniform velocity has none",
+            **_ELSEWHERE,
+        },
+    ),
     "spectrum_error": Metric(
-        "rollout", "log₁₀ error of the spectrum", flows.spectrum_error, ("grid",)
+        "rollout",
+        "log₁₀ error of the spectrum",
+        flows.spectrum_error,
+        ("grid",),
+        blind_to=_ELSEWHERE,
     ),
-    "strouhal": Metric("long", "Strouhal number", forces.strouhal, ("forces",), error=False),
+    "strouhal": Metric(
+        "long", "Strouhal number", forces.strouhal, ("forces",), error=False, blind_to=_VALUE
+    ),
     "strouhal_error": Metric(
-        "long", "error of the Strouhal number", forces.strouhal_error, ("forces",)
+        "long",
+        "error of the Strouhal number",
+        forces.strouhal_error,
+        ("forces",),
+        blind_to={"permuted": "every cell has the frequency of the flow", **_ELSEWHERE},
     ),
-    "mean_drag": Metric("long", "mean drag", forces.mean_drag, ("forces",), error=False),
-    "drag_error": Metric("long", "error of the mean drag", forces.drag_error, ("forces",)),
-    "lift_rms": Metric("long", "rms lift", forces.lift_rms, ("forces",), error=False),
-    "lift_rms_error": Metric("long", "error of the rms lift", forces.lift_rms_error, ("forces",)),
+    "mean_drag": Metric(
+        "long", "mean drag", forces.mean_drag, ("forces",), error=False, blind_to=_VALUE
+    ),
+    "drag_error": Metric(
+        "long",
+        "error of the mean drag",
+        forces.drag_error,
+        ("forces",),
+        blind_to={"time mean": "the mean flow has nearly the mean drag", **_SAME_FLOW},
+    ),
+    "lift_rms": Metric(
+        "long", "rms lift", forces.lift_rms, ("forces",), error=False, blind_to=_VALUE
+    ),
+    "lift_rms_error": Metric(
+        "long", "error of the rms lift", forces.lift_rms_error, ("forces",), blind_to=_ELSEWHERE
+    ),
     "observed": Metric(
-        "frame", "value of an observable", observables.observed, ("observed",), error=False
+        "frame",
+        "value of an observable",
+        observables.observed,
+        ("observed",),
+        error=False,
+        blind_to=_VALUE,
     ),
     "observed_error": Metric(
-        "frame", "error of an observable", observables.observed_error, ("observed",)
+        "frame",
+        "error of an observable",
+        observables.observed_error,
+        ("observed",),
+        blind_to=_ONE_NUMBER,
     ),
     "phase_error": Metric(
         "frame", "phase error of the lift [periods]", forces.phase_error, ("forces",)

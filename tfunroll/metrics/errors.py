@@ -10,8 +10,6 @@ import numpy as np
 
 OUTSIDE = 0.5  # of a channel's range in the reference, beyond which a rollout has diverged
 STILL = 1e-3  # of the widest channel's range: what moves less counts as having that range
-CORRELATION_THRESHOLD = 0.2
-CORRELATION_RUN = 5  # a run of more than this many uncorrelated frames ends the correlation
 STATIC_CHANGE = 0.01  # of the reference's change per frame, below which a rollout stands still
 
 
@@ -107,49 +105,14 @@ def physics_residual(u: np.ndarray, r: np.ndarray, stepped: np.ndarray) -> np.nd
     return mse(u, stepped)
 
 
-def correlation(u: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """Pearson correlation of u and r over space and channels: [sample, frame].
-
-    Frames that are constant or not finite count as uncorrelated (0), unless both agree (1).
-    """
-    flat = (*u.shape[:2], -1)
-    u, r = u.reshape(flat).astype(np.float64), r.reshape(flat).astype(np.float64)
-    same = np.all(u == r, axis=-1)
-    u = np.where(np.all(np.isfinite(u), axis=-1, keepdims=True), u, 0.0)
-    # Scaled by its maximum, a frame of 1e200 does not overflow in the squares.
-    u = divide(u, np.max(np.abs(u), axis=-1, keepdims=True))
-    u, r = u - u.mean(-1, keepdims=True), r - r.mean(-1, keepdims=True)
-    size = np.sqrt(np.sum(u * u, -1) * np.sum(r * r, -1))
-    value = np.divide(np.sum(u * r, -1), size, out=np.zeros_like(size), where=size > 0)
-    return np.where(same, 1.0, value)
-
-
-def correlation_time(
-    u: np.ndarray, r: np.ndarray, threshold: float = CORRELATION_THRESHOLD
-) -> tuple[np.ndarray, np.ndarray]:
-    """First frame (1-based) of the first run of more than CORRELATION_RUN frames below threshold.
-
-    Returns: the time in frames, [sample], and whether it is censored, [sample] bool: no such run
-      within the horizon, whose length is then the value (a lower bound).
-    """
-    low = correlation(u, r) < threshold
-    length = CORRELATION_RUN + 1
-    if low.shape[1] < length:
-        return _first(np.zeros_like(low))
-    windows = np.lib.stride_tricks.sliding_window_view(low, length, axis=1)
-    starts = np.zeros_like(low)
-    starts[:, : windows.shape[1]] = np.all(windows, axis=-1)
-    return _first(starts)
-
-
 def divergence_time(
     u: np.ndarray, r: np.ndarray, lost: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """First frame (1-based) in which a rollout has ``diverged``; ``lost``: that, if it is known.
 
-    Returns: time and censored flag as in correlation_time; censored: it did not diverge.
+    Returns: time and censored flag as in first_frame; censored: it did not diverge.
     """
-    return _first(diverged(u, r) if lost is None else lost)
+    return first_frame(diverged(u, r) if lost is None else lost)
 
 
 def energy(u: np.ndarray) -> np.ndarray:
@@ -178,6 +141,16 @@ def stability_label(u: np.ndarray, r: np.ndarray) -> np.ndarray:
     return np.where(unstable, "unstable", np.where(static, "static", "regular"))
 
 
+def first_frame(hits):
+    """Time of the first hit, 1-based, and whether there is none: censored, the time the horizon.
+
+    Args: hits: [sample, frame] of bool.
+    Returns: [sample] of float, [sample] of bool.
+    """
+    censored = ~hits.any(axis=1)
+    return np.where(censored, hits.shape[1], hits.argmax(axis=1) + 1).astype(float), censored
+
+
 def _squared(u, r):
     with np.errstate(over="ignore", invalid="ignore"):
         return np.square(np.subtract(u, r, dtype=np.float64))
@@ -189,9 +162,3 @@ def divide(a, b):
     with np.errstate(over="ignore"):
         out = np.divide(a, b, out=np.zeros(a.shape), where=b > 0)
     return np.where((b > 0) | (a == 0), out, np.inf)
-
-
-def _first(hits):
-    """1-based index of the first hit along the frames, and where there is none."""
-    censored = ~hits.any(axis=1)
-    return np.where(censored, hits.shape[1], hits.argmax(axis=1) + 1).astype(float), censored

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfunroll.metrics import errors
+from tfunroll.metrics import correlation, errors
 
 FLOOR = 1e-12  # of the total energy, below which a shell of the spectrum counts as empty
 
@@ -19,26 +19,40 @@ class StaggeredGrid:
     """Attributes:
     spacing: width of the square cells.
     periodic: along y, along x. Where not, only corners and cells whose neighbours exist count.
+    whole: True for faces that no body cuts or closes, [y, x, (u, v)]. The jump across a wall is
+      not vorticity: metrics of it count corners between whole faces alone. None: all faces are.
     """
 
     spacing: float
     periodic: tuple[bool, bool] = (True, True)
+    whole: np.ndarray | None = None
 
-    def next_minus_this(self, field: np.ndarray, axis: int) -> np.ndarray:
-        """f[i + 1] − f[i] along axis −2 (y) or −1 (x)."""
+    def pairs(self, field: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+        """f[i + 1] and f[i] along axis −2 (y) or −1 (x)."""
         if self.periodic[axis + 2]:
-            return np.roll(field, -1, axis) - field
-        return np.diff(field, axis=axis)
+            return np.roll(field, -1, axis), field
+        front, back = [slice(None)] * 2, [slice(None)] * 2
+        front[axis], back[axis] = slice(1, None), slice(None, -1)
+        return field[..., *front], field[..., *back]
+
+    def around_corners(self, w: np.ndarray) -> tuple[np.ndarray, ...]:
+        """v right and left of the corners, u above and below: [..., y, x] each."""
+        (right, left), (above, below) = self.pairs(w[..., 1], -1), self.pairs(w[..., 0], -2)
+        rows, columns = above.shape[-2], right.shape[-1]
+        return right[..., :rows, :], left[..., :rows, :], above[..., :columns], below[..., :columns]
+
+    @property
+    def corners(self) -> np.ndarray:
+        """Where vorticity counts, [y, x] of bool; grids with ``whole`` alone."""
+        return np.logical_and.reduce(self.around_corners(self.whole))
 
 
 def vorticity(w: np.ndarray, grid: StaggeredGrid) -> np.ndarray:
     """∂v/∂x − ∂u/∂y at the upper right corners of the cells: [..., y, x], per time unit."""
     w = w.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        v_x = grid.next_minus_this(w[..., 1], -1)
-        u_y = grid.next_minus_this(w[..., 0], -2)
-        rows, columns = u_y.shape[-2], v_x.shape[-1]
-        return (v_x[..., :rows, :] - u_y[..., :columns]) / grid.spacing
+        right, left, above, below = grid.around_corners(w)
+        return ((right - left) - (above - below)) / grid.spacing
 
 
 def divergence(w: np.ndarray, grid: StaggeredGrid) -> np.ndarray:
@@ -48,8 +62,8 @@ def divergence(w: np.ndarray, grid: StaggeredGrid) -> np.ndarray:
     """
     w = w.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        u_x = grid.next_minus_this(w[..., 0], -1)
-        v_y = grid.next_minus_this(w[..., 1], -2)
+        u_x = np.subtract(*grid.pairs(w[..., 0], -1))
+        v_y = np.subtract(*grid.pairs(w[..., 1], -2))
         # u_x is that of the next column, v_y that of the next row: bring both to one cell
         u_x = np.roll(u_x, -1, -2) if grid.periodic[0] else u_x[..., 1:, :]
         v_y = np.roll(v_y, -1, -1) if grid.periodic[1] else v_y[..., 1:]
@@ -57,13 +71,13 @@ def divergence(w: np.ndarray, grid: StaggeredGrid) -> np.ndarray:
 
 
 def kinetic_energy(w: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """mean over space of (u² + v²)/2: [sample, frame]."""
+    """mean over space of (u² + v²)/2, of all channels given: [sample, frame]."""
     return errors.energy(w)
 
 
 def enstrophy(w: np.ndarray, r: np.ndarray, grid: StaggeredGrid) -> np.ndarray:
-    """mean over space of ω²/2: [sample, frame], per squared time unit."""
-    return _half_mean_square(vorticity(w, grid))
+    """mean over corners of ω²/2: [sample, frame], per squared time unit."""
+    return _half_mean_square(_counted(w, grid))
 
 
 def energy_error(w: np.ndarray, r: np.ndarray) -> np.ndarray:
@@ -77,15 +91,18 @@ def enstrophy_error(w: np.ndarray, r: np.ndarray, grid: StaggeredGrid) -> np.nda
 
 
 def vorticity_correlation(w: np.ndarray, r: np.ndarray, grid: StaggeredGrid) -> np.ndarray:
-    """errors.correlation of the vorticities: [sample, frame]."""
-    return errors.correlation(_as_states(vorticity(w, grid)), _as_states(vorticity(r, grid)))
+    """correlation.correlation of the vorticities: [sample, frame]."""
+    return correlation.correlation(_counted(w, grid), _counted(r, grid))
 
 
 def vorticity_correlation_time(
-    w: np.ndarray, r: np.ndarray, grid: StaggeredGrid
+    w: np.ndarray,
+    r: np.ndarray,
+    grid: StaggeredGrid,
+    threshold: float = correlation.CORRELATION_THRESHOLD,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """errors.correlation_time of the vorticities: time in frames and censored flag, [sample]."""
-    return errors.correlation_time(_as_states(vorticity(w, grid)), _as_states(vorticity(r, grid)))
+    """correlation.correlation_time of the vorticities: time and censored flag, [sample]."""
+    return correlation.correlation_time(_counted(w, grid), _counted(r, grid), threshold)
 
 
 def rms_divergence(w: np.ndarray, r: np.ndarray, grid: StaggeredGrid) -> np.ndarray:
@@ -132,15 +149,19 @@ def spectrum_error(w: np.ndarray, r: np.ndarray, grid: StaggeredGrid) -> np.ndar
     return np.mean(np.abs(logs[0] - logs[1]), axis=-1)
 
 
+def _counted(w, grid):
+    """Vorticity where it counts, as states of one channel: [sample, frame, y, x, 1], or with a
+    body [sample, frame, corner, 1]."""
+    field = vorticity(w, grid)
+    return (field if grid.whole is None else field[:, :, grid.corners])[..., None]
+
+
 def _half_mean_square(field):
+    """Over all axes behind sample and frame."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return 0.5 * np.mean(np.square(field), axis=(-2, -1))
+        return 0.5 * np.mean(np.square(field), axis=tuple(range(2, field.ndim)))
 
 
 def _deviation(value, reference):
     with np.errstate(invalid="ignore"):
         return errors.divide(np.abs(value - reference), reference)
-
-
-def _as_states(field):
-    return field[..., None]

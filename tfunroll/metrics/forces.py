@@ -85,24 +85,25 @@ def phase_error(u, r, forces: Forces) -> np.ndarray:
     """By how many periods the lift is ahead of the reference or behind it: [sample, frame].
 
     |φ − φ_r| / 2π with φ going on by π from each crossing of the mean lift to the next, linearly
-    between and beyond, so that a lost period counts as one. Zero where the reference is steady.
+    between and beyond, so that a lost period counts as one. A lift that is steady or crosses its
+    mean less than twice has no phase: φ = 0. Zero where the reference has none.
     """
     phases = [_phases(_finite(x[..., 1])) for x in (forces.rollout, forces.reference)]
     difference = phases[0] - phases[1]
     difference -= 2 * np.pi * np.round(difference[:, :1] / (2 * np.pi))
-    steady = _finite(forces.reference)[..., 1].std(1) < STEADY
-    value = np.where(steady[:, None], 0.0, np.abs(difference) / (2 * np.pi))
+    has_phase = np.any(phases[1] != 0, axis=1, keepdims=True)
+    value = np.where(has_phase, np.abs(difference) / (2 * np.pi), 0.0)
     bad = ~np.isfinite(forces.rollout).all(-1)
     return np.where(np.logical_or.accumulate(bad, axis=1), np.inf, value)
 
 
 def _phases(lift):
-    """φ of signals [sample, frame]; constant where they cross their mean less than twice."""
+    """φ of signals [sample, frame]; zero where they have none."""
     frames = np.arange(lift.shape[1])
     phases = np.zeros(lift.shape)
     for phase, signal in zip(phases, lift - lift.mean(1, keepdims=True), strict=True):
         at = np.flatnonzero((signal[:-1] < 0) != (signal[1:] < 0))
-        if len(at) < 2:
+        if len(at) < 2 or signal.std() < STEADY:
             continue
         times = at + signal[at] / (signal[at] - signal[at + 1])
         downward = signal[at[0]] >= 0

@@ -133,7 +133,7 @@ def evolution(drawn: Drawn, system: System) -> Figure:
                 fine = ~sample["diverged"][chosen].any(0)
                 if not fine.any():
                     continue
-                mean = measure(w[:, fine], r[:, fine]).mean(0)
+                mean = measure(w, r)[:, fine].mean(0)
                 every = max(len(time) // 8, 1)
                 at = (i * every // len(drawn), every)
                 ax.plot(time[fine], mean, markevery=at, **styles[name].line(short(name)))

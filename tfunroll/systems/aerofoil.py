@@ -213,6 +213,7 @@ SYSTEM = System(
         "rollout_mse@near body",
         "rollout_mse@wake",
         "correlation_time",
+        "divergence_time",
         "strouhal",
         "strouhal_error",
         "mean_drag",

@@ -182,7 +182,7 @@ def _system() -> System:
         ),
         horizon=100,
         long_horizon=400,
-        flow=StaggeredGrid(LENGTH / POINTS[1], (False, False)),
+        flow=StaggeredGrid(LENGTH / POINTS[1], (False, False), np.moveaxis(grid.open, 0, -1) == 1),
         active=active,
         regions={"near body": fluid & (distance < 1), "far wake": behind},
         forces=forces,
