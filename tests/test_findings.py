@@ -20,6 +20,7 @@ from tfunroll.study import (
     figures,
     findings,
     publishing,
+    starts,
     statistics,
     trends,
 )
@@ -390,3 +391,38 @@ def test_an_exact_power_is_found_exactly():
     assert estimate.value == pytest.approx(-0.5)
     half = 0.1 / np.sqrt(3) * stats.t.ppf(0.975, 2)
     assert (estimate.low, estimate.high) == pytest.approx((-0.5 - half, -0.5 + half))
+
+
+def test_starts_are_told_by_validation_and_by_what_they_do_to_unrolling():
+    size = {"glorot": 1.0, "fan_in": 0.5, "zero": 0.25}
+    settings = [{"initial": i, "net": n} for i in size for n in ("resnet", "unet")]
+    runs = {f"{s['net']}-{s['initial']}": s for s in settings}
+
+    def error(settings, modality):  # unrolling gains less from the better start
+        start = settings.get("initial")
+        return size[start] * (1 if modality == "ONE" else {"glorot": 0.4}.get(start, 0.8))
+
+    gathered = made_up(runs, error, validation=lambda s, m: size[s["initial"]])
+    found = starts.initial(gathered)
+    assert "fan_in 0.50" in found.ours
+    assert "zero 0.25" in found.ours
+    assert "least validation error is that of zero" in found.why
+    gains = found.ours.partition("WIG/ONE on the tests: ")[2]
+    ratio = {part.split()[0]: float(part.split()[1]) for part in gains.split("; ")}
+    assert ratio["glorot"] == pytest.approx(0.4, rel=0.1)
+    assert ratio["zero"] == pytest.approx(0.8, rel=0.1)
+    rows = starts.table(gathered)
+    assert list(rows["net"]) == ["resnet", "unet"]
+    assert list(rows["zero"]) == ["0.25* / 0.25* / 0.25*"] * 2
+    assert list(rows["glorot"]) == ["1 / 1 / 1"] * 2
+    (ax,) = starts.picture(gathered).axes
+    drawn = {line.get_label(): line.get_xdata() for line in ax.lines}
+    np.testing.assert_allclose(drawn["zero"], [0.25, 0.25])
+    assert len(ax.get_yticklabels()) == 2
+
+
+def test_a_network_that_diverged_on_validation_counts_as_the_worst():
+    runs = {name: {"initial": name} for name in ("glorot", "zero")}
+    lost = {"glorot": float("nan"), "zero": float("inf")}
+    gathered = made_up(runs, lambda s, m: 1.0, validation=lambda s, m: lost[s["initial"]])
+    assert list(starts.table(gathered)["zero"]) == ["1e+03* / 1e+03* / 1e+03*"]

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from tfunroll import systems
 from tfunroll.plots.style import TITLES, metadata, styles_of
 from tfunroll.results import ORDER, SETS
-from tfunroll.study import curves, statistics
+from tfunroll.study import curves, starts, statistics
 from tfunroll.study.findings import sources
 
 
@@ -232,4 +232,5 @@ MORE = {
     "transition": {"transition": transition},
     "convergence": {"convergence": convergence},
     "stability": {"stability": stability},
+    "initial": {"initial": starts.picture},
 }
