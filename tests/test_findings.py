@@ -166,13 +166,14 @@ def test_a_page_keeps_the_studies_that_are_not_gathered_again(tmp_path, monkeypa
 def test_pictures_of_a_study_show_every_seed_of_every_run():
     gathered = made_up({"small": {"width": 4}, "large": {"width": 8}}, lambda s, m: EFFECT[m])
     for make, label, effect in (
-        (figures.errors, "relative error", EFFECT),
+        (figures.errors, "relative error over 12 frames", EFFECT),
         (figures.ratios, "error / error of ONE", {"NOG": 0.8, "WIG": 0.5}),
     ):
         figure = make(gathered)
         assert [ax.get_title() for ax in figure.axes] == ["interpolation", "extrapolation"]
         assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["small", "large"]
-        assert [t.get_text() for t in figure.legends[0].get_texts()] == list(effect)
+        legend = [t.get_text() for t in figure.legends[0].get_texts()]
+        assert legend == [*effect, "geometric mean over seeds"]
         for ax in figure.axes:
             assert ax.get_xlabel() == label
             dots = [line for line in ax.get_lines() if len(line.get_xdata()) == len(SEEDS)]
@@ -187,7 +188,7 @@ def test_the_picture_of_stability_counts_who_lives():
     gathered = made_up({"a": {}}, lambda s, m: 1.0, ("ONE",), metric="divergence_time")
     table = gathered.table
     table["value"], table["status"] = 200.0, "censored"
-    table.loc[table.index[:10], ["value", "status"]] = [50.0, "ok"]  # of 5 seeds × 8 cases
+    table.loc[table.index[:10], ["value", "status"]] = [50.0, "diverged"]  # of 5 seeds × 8 cases
     (ax,) = figures.stability(gathered).axes
     (line,) = ax.get_lines()
     x, y = line.get_data()

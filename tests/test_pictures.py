@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_plots import CELLS, FLOW, FRAMES, KS, flow_samples, run
+from test_plots import CELLS, FLOW, FRAMES, KS, SETTINGS, flow_samples, run
 
 from tfunroll import systems
 from tfunroll.metrics import flows as measures
@@ -64,7 +64,7 @@ def in_legend(figure):
 
 def test_curves():
     results, _ = run([(name, 0, error) for name, error in ERRORS.items()])
-    figure = curves(results, KS)
+    figure = curves(results, KS, SETTINGS)
     above, below = labelled(figure, "normalised RMSE"), labelled(figure, "relative error")
     assert [ax.get_title() for ax in above] == ["interpolation", "extrapolation"]
     assert in_legend(figure) == set(ERRORS)
@@ -229,6 +229,7 @@ def aerofoils():
         "reference": reference,
         "test_set": np.array(["test_interpolation"]),
         "physics": np.array(["mach=0.6;reynolds=10000;incidence=8"]),
+        **{f"params.{name}": value for name, value in params.items()},
     }
     drawn = {
         "WIG": sample | {"prediction": 1.1 * reference},
