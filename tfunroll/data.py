@@ -1,5 +1,7 @@
 """Trajectories in memory: from a TFDS dataset, or from the user's own files."""
 
+import functools
+import hashlib
 import pathlib
 from dataclasses import dataclass
 
@@ -68,6 +70,7 @@ class Dataset:
       splits: by name.
       frame_time: time between frames.
       path: folder or file it was read from.
+      version: of the TFDS dataset; empty for own data.
     """
 
     name: str
@@ -75,6 +78,34 @@ class Dataset:
     splits: dict[str, Trajectories]
     frame_time: float
     path: str
+    version: str = ""
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of all states and parameters, split by split.
+
+        It depends on their values, types, shapes and order alone, not on where they were read from.
+        """
+        digest = hashlib.sha256()
+        for split, trajectories in sorted(self.splits.items()):
+            arrays = {"states": trajectories.states, **dict(sorted(trajectories.params.items()))}
+            for name, values in arrays.items():
+                digest.update(repr((split, name, values.dtype.str, values.shape)).encode())
+                digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()[:16]
+
+    def record(self) -> dict[str, object]:
+        """What a run remembers of its data: JSON values.
+
+        "dataset", "config", "version", "fingerprint", and "splits": {name: [trajectories, frames]}.
+        """
+        return {
+            "dataset": self.name,
+            "config": self.config,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "splits": {name: list(t.states.shape[:2]) for name, t in self.splits.items()},
+        }
 
 
 def load(
@@ -122,7 +153,8 @@ def load(
         trajectories.check(system, f"{path}, split {split}")
         if not split.startswith("test") and not keep_steady:
             splits[split] = _without_steady(trajectories, f"{path}, split {split}")
-    return Dataset(system.dataset, builder.content, splits, system.frame_time, path)
+    version = str(builder.version)
+    return Dataset(system.dataset, builder.content, splits, system.frame_time, path, version)
 
 
 def _read_split(builder: datasets.TrajectoryBuilder, split: str) -> Trajectories:

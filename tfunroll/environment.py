@@ -1,7 +1,10 @@
 """Where a run happens: device, versions and precision."""
 
+import functools
 import os
+import pathlib
 import platform
+import subprocess
 
 import numpy as np
 import tensorflow as tf
@@ -12,13 +15,14 @@ from tfunroll.nets import keras  # checked to run on TensorFlow
 
 
 def environment(config: RunConfig) -> dict[str, str]:
-    """Device, versions and precision, for the record of a run."""
+    """Device, versions, commit and precision, for the record of a run."""
     gpus = [tf.config.experimental.get_device_details(d).get("device_name", "GPU")
             for d in tf.config.list_physical_devices("GPU")]  # fmt: skip
     return {
         "device": ", ".join(gpus) or f"CPU, {len(os.sched_getaffinity(0))} cores",
         "precision": config.precision,
         "tfunroll": tfunroll.__version__,
+        "commit": commit(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
@@ -32,3 +36,17 @@ def describe_environment(config: RunConfig) -> str:
     env = environment(config)
     versions = ", ".join(f"{k} {env[k]}" for k in ("tfunroll", "tensorflow", "keras", "numpy"))
     return f"{env['device']}; {env['precision']}; {versions}; python {env['python']}"
+
+
+@functools.cache
+def commit() -> str:
+    """The commit of the checkout this package runs from, "-dirty" if edited; empty for none."""
+    root = pathlib.Path(tfunroll.__file__).parent.parent
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", root, "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):  # no git, or a file system that hangs
+        return ""
+    return done.stdout.strip()

@@ -107,7 +107,7 @@ def prepared(config: RunConfig) -> Iterator[Work]:
         _check_fit(config, dataset)
         if not (out / "config.json").exists():
             (out / "flagfile.txt").write_text(config.flagfile())
-            write_json(out / "environment.json", environment(config))
+            write_json(out / "environment.json", {**environment(config), "data": dataset.record()})
             write_json(out / "config.json", asdict(config))
         yield Work(_training_tasks(config, out), total_states(config), lock)
 
