@@ -30,6 +30,17 @@ class InputError(ValueError):
     """
 
 
+class IncompleteError(RuntimeError):
+    """Work that did not come to its end, or failed in parts, through no mistake of the user's.
+
+    Scripts print it as one line and exit with ``status``.
+    """
+
+    def __init__(self, message: str, status: int = 1):
+        super().__init__(message)
+        self.status = status
+
+
 def check_choice(field: str, value: str, allowed) -> None:
     """Raises InputError unless ``value`` is one of ``allowed``."""
     if value not in allowed:
@@ -77,6 +88,15 @@ class Solver(abc.ABC):
     @abc.abstractmethod
     def bind(self, params: Params) -> Step:
         """See Stepper.bind."""
+
+    @property
+    def without_gradient(self) -> str:
+        """What to tell one who asks for gradients of a solver that is not differentiable."""
+        name = getattr(self, "name", type(self).__name__)
+        return (
+            f"modalities=WIG passes gradients through the solver {name!r}, which has none; "
+            "allowed: ONE, NOG, which need no gradient of a solver"
+        )
 
     def lift(self, state: State) -> State:
         """A state of the networks' grid on the solver's own, where that is another."""
