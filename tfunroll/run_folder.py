@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from tfunroll import systems
+from tfunroll.checkpoints import FINISHED, finished_at
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.files import replacing
@@ -81,12 +82,12 @@ def histories(out: pathlib.Path) -> dict[tuple[str, int], pd.DataFrame]:
 
 def training_outcomes(out: pathlib.Path, modality: str) -> list[dict]:
     """What Trainer.train returned for each finished network of a modality."""
-    return [json.loads(p.read_text()) for p in sorted(out.glob(f"{modality}/*/training.json"))]
+    return [json.loads(p.read_text()) for p in sorted(out.glob(f"{modality}/*/{FINISHED}"))]
 
 
 def finished(folder: pathlib.Path) -> bool:
     """Whether the training of a network has come to its end."""
-    return (folder / "training.json").exists()
+    return finished_at(folder) is not None
 
 
 def start_checkpoints(config: RunConfig, seed: int) -> pathlib.Path | None:

@@ -85,16 +85,17 @@ class Trainer:
         Raises:
           TrainingDivergedError: after GUARD_PATIENCE skipped updates in a row.
           TrainingStoppedError: if ``stop`` asked for it.
-          InputError: if a checkpoint to start from is missing.
+          InputError: if a checkpoint to start from is missing or damaged, or one to go on from
+            does not fit.
         """
         began, worked = time.monotonic(), time.process_time()
         compiled, state = self.compiled, self.compiled.state
         compiled.reset(job.seed)
         progress = _Progress(job, Checkpoints(folder, compiled.variables), report, stop)
         progress.summaries = summaries or _Silent()
+        before = sum(stage.updates for stage in self.stages[: job.first_stage])
         if not progress.checkpoints.restore():
-            compiled.reset(job.seed)  # a damaged checkpoint may have restored a part
-            if start is not None and not Checkpoints(start, compiled.variables).restore():
+            if start is not None and not Checkpoints(start, compiled.variables).restore(before):
                 raise InputError(f"start: no checkpoint in {start}")
             if weights_from is not None:
                 compiled.load(weights_from)
