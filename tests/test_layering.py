@@ -14,8 +14,16 @@ LAYERS = [
     {"systems"},
     {
         *("config", "datasets", "data", "own_data", "windows", "models", "lyapunov"),
-        *("training", "updates", "training_state", "checkpoints", "workers", "environment"),
-        *("cases", "evaluation", "results", "plots", "summaries", "saved_model"),
+        *(
+            "training",
+            "updates",
+            "training_state",
+            "checkpoints",
+            "workers",
+            "failures",
+            "environment",
+        ),
+        *("failures", "cases", "evaluation", "results", "plots", "summaries", "saved_model"),
     },
     {"runs", "study", "jobs", "run_folder"},
     {"cli"},

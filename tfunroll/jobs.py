@@ -15,6 +15,7 @@ from tfunroll.models import save_description
 from tfunroll.run_folder import (
     BASELINES,
     COARSE,
+    check_data,
     network_folder,
     save_samples,
     shared_folder,
@@ -26,10 +27,17 @@ from tfunroll.training import Job, Trainer
 
 
 def load_data(config: RunConfig) -> data.Dataset:
-    """The dataset a configuration names; built first if it does not exist."""
+    """The dataset a configuration names; built first if it does not exist.
+
+    Raises: InputError: if they are not the data that the run in its folder was begun on.
+    """
     if config.data:
-        return data.load(systems.get(config.system), own=config.data)
-    return _built(config.system, config.dataset_config, config.data_dir, config.keep_steady)
+        dataset = data.load(systems.get(config.system), own=config.data)
+    else:
+        names = config.system, config.dataset_config, config.data_dir, config.keep_steady
+        dataset = _built(*names)
+    check_data(pathlib.Path(config.out), dataset)
+    return dataset
 
 
 @functools.lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfunroll import plots, results, systems, workers
+from tfunroll import failures, plots, results, systems, workers
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.environment import describe_environment, environment
@@ -39,6 +39,7 @@ from tfunroll.run_folder import (
     samples,
     start_checkpoints,
     training_outcomes,
+    unfinished,
 )
 
 # In a run's folder: results of an evaluation that is not complete yet; too deep for gather's globs.
@@ -52,19 +53,32 @@ def run(config: RunConfig) -> str:
       the table and the paths of what was written, as text.
     Raises:
       InputError: for a mistake in the configuration, before any work.
+      FailedError: if some networks failed; the table of the others is printed before.
+      InterruptedRunError: see workers.run_tasks.
     """
     config = config.resolved()
+    if config.resume and not (pathlib.Path(config.out) / "config.json").exists():
+        raise InputError(
+            f"resume: out={config.out!r} holds no run to go on with (no config.json); without "
+            "--resume a new one begins there"
+        )
     if not config.out:
         config = replace(config, out=free_folder(config))
     weights = check_ready(config)
     print(describe_environment(config))
+    if config.shared_stages() == len(config.stages()):
+        print(f"note: with a horizon of one step {', '.join(config.modalities)} are one network")
     print(f"net {config.net}: {weights:,} weights, initial={config.initial}")
     print(config.describe_stages(), flush=True)
     with prepared(config) as work:
         count = worker_count(config)
         outcome = workers.run_tasks(work.tasks, count, work.states, "training", [work.lock])
-        _raise_or_list_failures(outcome)
-        return gather(pathlib.Path(config.out))
+        error = failures.error_of(outcome, "--resume tries again")
+        if error is None:
+            return gather(pathlib.Path(config.out))
+        if saved_results(pathlib.Path(config.out)) is not None:
+            print(gather(pathlib.Path(config.out)), flush=True)
+        raise error
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,7 @@ def prepared(config: RunConfig) -> Iterator[Work]:
     """
     out = pathlib.Path(config.out)
     with locked(out) as lock:
+        check_folder(config, out)  # again: another process may have begun a run there meanwhile
         dataset = load_data(config)
         _check_fit(config, dataset)
         if not (out / "config.json").exists():
@@ -125,6 +140,8 @@ def evaluate(out: pathlib.Path, **settings) -> str:
 
     Args:
       settings: any of RunConfig's evaluation fields and ``workers``.
+    Raises:
+      InputError: for a mistake, before any work. FailedError: if an evaluation failed.
     """
     config = replace(read_config(out), out=str(out), **settings).resolved()
     check_writable(config.out)
@@ -147,7 +164,8 @@ def evaluate(out: pathlib.Path, **settings) -> str:
         tasks.append(workers.Task(BASELINES, evaluate_baselines, (config, into)))
         count = worker_count(config)
         outcome = workers.run_tasks(tasks, count, len(tasks), "evaluation", [lock])
-        _raise_or_list_failures(outcome)
+        if error := failures.error_of(outcome, "the results before stand"):
+            raise error
         for path in sorted(staging.rglob("*.*")):  # all at the end: a kill leaves the old ones
             path.replace(out / path.relative_to(staging))
         shutil.rmtree(staging.parent)
@@ -170,6 +188,8 @@ def gather(out: pathlib.Path) -> str:
         if (outcomes := training_outcomes(out, modality))
     }
     text = results.format_table(summary, training_loss=losses)
+    if lacking := unfinished(config, out):
+        text += f"\n\nnot trained to their end, so not in this table: {', '.join(lacking)}"
     written = [out / "results.csv", out / "summary.csv", *figures]
     return text + "\n\nwritten:\n" + "\n".join(f"  {path}" for path in written)
 
@@ -232,14 +252,3 @@ def _check_fit(config, dataset):
             f"allowed: 1 to {frames - 1}"
         )
     check_fit(systems.get(config.system), dataset, settings_of(config, dataset))
-
-
-def _raise_or_list_failures(outcome):
-    failed = {name: r for name, r in outcome.items() if isinstance(r, Exception)}
-    for error in failed.values():
-        if isinstance(error, InputError):
-            raise error
-    for name, error in failed.items():
-        print(f"failed: {name}: {type(error).__name__}: {error}", flush=True)
-    if failed and len(failed) == len(outcome):
-        raise InputError("no network could be trained; the reasons stand above")

@@ -93,9 +93,9 @@ class Trainer:
         compiled.reset(job.seed)
         progress = _Progress(job, Checkpoints(folder, compiled.variables), report, stop)
         progress.summaries = summaries or _Silent()
-        before = sum(stage.updates for stage in self.stages[: job.first_stage])
         if not progress.checkpoints.restore():
-            if start is not None and not Checkpoints(start, compiled.variables).restore(before):
+            done = sum(stage.updates for stage in self.stages[: job.first_stage])
+            if start is not None and not Checkpoints(start, compiled.variables).restore(done):
                 raise InputError(f"start: no checkpoint in {start}")
             if weights_from is not None:
                 compiled.load(weights_from)
