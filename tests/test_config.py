@@ -34,7 +34,6 @@ from tfunroll.unrolling import NOG, ONE, WIG
         ({"steps": 3, "pushforward": 3}, "pushforward=3 must lie between 0 and steps-1=2"),
         ({"steps": 1, "pushforward": 1}, "need a horizon of more than one step"),
         ({"updates": 500}, "updates=500 without steps .*=ONE,NOG,WIG are one .* give --steps too"),
-        ({"resume": True}, "resume: --out is missing"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate=nan must be positive"),
         ({"decay_rate": 0.0}, "decay_rate=0.0 must lie in"),

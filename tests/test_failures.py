@@ -110,8 +110,10 @@ def test_resume_and_evaluation_refuse_other_data(config, out, states, data):
 
 
 def test_resume_needs_a_run_to_go_on_with(config, tmp_path):
-    with pytest.raises(InputError, match="resume: out='.*run' holds no run to go on with"):
-        runs.run(replace(config, resume=True))
+    for name in (config.out, ""):
+        expected = f"resume: out='{re.escape(name)}' holds no run to go on with"
+        with pytest.raises(InputError, match=expected):
+            runs.run(replace(config, resume=True, out=name))
     assert not (tmp_path / "run").exists()
 
 
@@ -125,6 +127,12 @@ def test_the_folder_is_checked_under_its_lock(config, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="holds a run already"):
         runs.run(config)
     assert not list((tmp_path / "run").glob("*/*/checkpoints"))
+
+
+def test_refined_baselines_need_solvers_to_refine(config, monkeypatch):
+    monkeypatch.setattr(systems, "get", lambda name: replace(KS, refined=None))
+    with pytest.raises(InputError, match="refined=2,3 is not for system=ks"):
+        runs.run(replace(config, refined=(2, 3)))
 
 
 def test_two_runs_without_a_name_never_share_a_folder(config, tmp_path, monkeypatch):

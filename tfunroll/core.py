@@ -152,6 +152,22 @@ def compilable(stepper: Stepper) -> bool:
     return getattr(getattr(stepper, "solver", stepper), "compilable", True)
 
 
+def check_solver(where: str, solver: Solver, channels: int) -> None:
+    """Raises InputError unless ``solver`` is a Solver of all that one promises.
+
+    Args: where: for the message. channels: those of the states it has to step.
+    """
+    if not isinstance(solver, Solver):
+        raise InputError(f"{where} is a {type(solver).__name__}; needed: a tfunroll.core.Solver")
+    for name in ("dt", "frame_time", "channels"):
+        if not hasattr(solver, name):
+            raise InputError(
+                f"{where}, a {type(solver).__name__}, has no {name}; a Solver needs it"
+            )
+    if solver.channels != channels:
+        raise InputError(f"{where} has channels={solver.channels}, needed: {channels}")
+
+
 def check_state(state: State, domain_shape: tuple[int | None, ...], channels: int) -> None:
     """Raises ValueError unless ``state`` is [batch, *domain_shape, channels]."""
     wanted = (None, *domain_shape, channels)

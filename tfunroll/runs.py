@@ -57,10 +57,10 @@ def run(config: RunConfig) -> str:
       InterruptedRunError: see workers.run_tasks.
     """
     config = config.resolved()
-    if config.resume and not (pathlib.Path(config.out) / "config.json").exists():
+    if config.resume and not (config.out and (pathlib.Path(config.out) / "config.json").exists()):
         raise InputError(
-            f"resume: out={config.out!r} holds no run to go on with (no config.json); without "
-            "--resume a new one begins there"
+            f"resume: out={config.out!r} holds no run to go on with (no config.json); name the "
+            "folder of one, or leave --resume out to begin one"
         )
     if not config.out:
         config = replace(config, out=free_folder(config))
@@ -251,4 +251,10 @@ def _check_fit(config, dataset):
             f"steps={longest} does not fit training trajectories of {frames} frames; "
             f"allowed: 1 to {frames - 1}"
         )
-    check_fit(systems.get(config.system), dataset, settings_of(config, dataset))
+    system = systems.get(config.system)
+    if config.refined and system.refined is None:
+        raise InputError(
+            f"refined={','.join(map(str, config.refined))} is not for system={system.name}, which "
+            "has no solvers to refine"
+        )
+    check_fit(system, dataset, settings_of(config, dataset))
