@@ -129,8 +129,7 @@ def check_data(out: pathlib.Path, dataset: Dataset) -> None:
         now = dataset.record()
         pairs = {k: (before[k], now[k]) for k in ("config", "version", "fingerprint")}
         for split in dict.fromkeys((*before["splits"], *now["splits"])):
-            sizes = before["splits"].get(split), now["splits"].get(split)
-            pairs[f"{split} [trajectories, frames]"] = sizes
+            pairs[split] = tuple(_size(record["splits"].get(split)) for record in (before, now))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return  # a new run, or one of a version that kept no record
     changed = "; ".join(f"{k} was {a}, is {b}" for k, (a, b) in pairs.items() if a != b)
@@ -138,6 +137,10 @@ def check_data(out: pathlib.Path, dataset: Dataset) -> None:
         f"data: not those that the run in {str(out)!r} was begun on: {changed}; put the old ones "
         "back, or start a new run with another out"
     )
+
+
+def _size(shape: list[int] | None) -> str:
+    return f"{shape[0]} × {shape[1]} frames" if shape else "none"
 
 
 def free_folder(config: RunConfig) -> str:
