@@ -347,15 +347,18 @@ def test_workers_end_with_a_killed_build(tmp_path):
     (tmp_path / "script.py").write_text(_KILLED)
     environment = {**os.environ, "PYTHONPATH": str(root)}
     script = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "1.0.0")]
-    with subprocess.Popen(script, env=environment) as process:
+    process = subprocess.Popen(script, env=environment)
+    try:
         lock = workers_lock(tmp_path / "1.0.0")
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not lock.exists():  # a worker is at work
             assert time.monotonic() < end
             assert process.poll() is None
             time.sleep(0.1)
         time.sleep(1)
+    finally:
         process.kill()
+        process.wait()
     began = time.monotonic()
     with one_at_a_time(tmp_path / "1.0.0"):
         assert time.monotonic() - began < 20

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -70,6 +72,29 @@ def once_begun(path, number):
     while not workers.stopping():
         time.sleep(0.1)
     raise RuntimeError("stopped")
+
+
+CHILD = """
+import os, time
+from tfunroll.workers import end_with_parent
+end_with_parent(os.getppid())
+print("up", flush=True)
+time.sleep(60)
+"""
+PARENT = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", sys.argv[1]]).wait()
+"""
+
+
+def test_a_worker_ends_with_a_parent_that_is_killed():
+    began = time.monotonic()
+    command = [sys.executable, "-c", PARENT, CHILD]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout.readline() == "up\n"
+        parent.kill()
+        assert parent.stdout.read() == ""  # the pipe's end: nobody holds it any more
+    assert time.monotonic() - began < 50
 
 
 @pytest.mark.slow
