@@ -128,12 +128,18 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
             print(f"{cls.name}/{config}: {cost}", flush=True)
         builder.workers = workers
         download = tfds.download.DownloadConfig(try_download_gcs=False, beam_options=builder.beam)
-        with one_at_a_time(builder.cache_dir):
-            if builder.data_path.exists():  # by another process, while this one waited
-                return cls.prepare(config, data_dir, workers, data_url, beam_options)
-            with quiet_tfds():
-                builder.download_and_prepare(download_config=download)
-        return builder
+        with quiet_tfds():
+            builder.download_and_prepare(download_config=download)
+        # as it is on disk: another process may have built it while this one waited
+        return cls.prepare(config, data_dir, workers, data_url, beam_options)
+
+    def download_and_prepare(self, **kwargs) -> None:
+        """As TFDS does, but one process at a time; what killed builds left beside it goes."""
+        with one_at_a_time(self.cache_dir):
+            pattern = f"{tfds.core.constants.INCOMPLETE_PREFIX}*_{self.data_path.name}"
+            for leftover in pathlib.Path(self.data_path.parent).glob(pattern):
+                shutil.rmtree(leftover, ignore_errors=True)
+            super().download_and_prepare(**kwargs)
 
     @classmethod
     def of(cls, config: str, data_dir: str | pathlib.Path | None = None) -> "TrajectoryBuilder":

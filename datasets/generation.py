@@ -7,6 +7,7 @@ of their own first, one file each.
 import abc
 import concurrent.futures
 import contextlib
+import fcntl
 import hashlib
 import multiprocessing
 import os
@@ -18,13 +19,17 @@ from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
+from tfunroll.datasets.guards import workers_lock
 from tqdm import tqdm
 
 from tfunroll.core import InputError
 from tfunroll.files import replacing
+from tfunroll.workers import end_with_parent
 
 Arrays = dict[str, np.ndarray]  # "state", "start_time", "params/NAME", "diagnostics/NAME"
 SPLIT_SEEDS = {"train": 0, "validation": 1, "test_interpolation": 2, "test_extrapolation": 3}
+
+_LOCKS = []  # in a worker: says as long as the process lives that the cache is being filled
 
 _BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
@@ -114,8 +119,10 @@ def generate_missing(
                 bar.update()
             return
         # spawn: TensorFlow does not survive a fork
+        folder.mkdir(parents=True, exist_ok=True)
+        context, arguments = multiprocessing.get_context("spawn"), (os.getpid(), folder)
         with concurrent.futures.ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), _start_worker
+            workers, context, _start_worker, arguments
         ) as pool:
             futures = [pool.submit(_fill, group, folder) for group in missing]
             try:
@@ -127,8 +134,11 @@ def generate_missing(
                 raise
 
 
-def _start_worker() -> None:
+def _start_worker(parent: int, folder: pathlib.Path) -> None:
     """One thread per worker and no GPU, which the parent process may hold."""
+    _LOCKS.append(workers_lock(folder).open("w"))
+    fcntl.flock(_LOCKS[-1], fcntl.LOCK_SH)
+    end_with_parent(parent)
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.set_visible_devices([], "GPU")

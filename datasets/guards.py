@@ -47,6 +47,7 @@ def one_at_a_time(cache: pathlib.Path) -> Iterator[None]:
 
     The lock is the operating system's (flock) on a file beside that folder; it ends with the
     process. The file goes when its holder is done, so one who waited may hold a file that is gone.
+    Workers of a build that was killed end within a second or two, which is waited for.
     """
     cache.parent.mkdir(parents=True, exist_ok=True)
     path = cache.parent / f".{cache.name}.lock"
@@ -58,10 +59,18 @@ def one_at_a_time(cache: pathlib.Path) -> Iterator[None]:
                 break
         lock.close()
     try:
+        with workers_lock(cache).open("w") as workers:
+            fcntl.flock(workers, fcntl.LOCK_EX)
         yield
     finally:
+        workers_lock(cache).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         lock.close()
+
+
+def workers_lock(cache: pathlib.Path) -> pathlib.Path:
+    """The file that workers which fill ``cache`` keep locked (shared) while they live."""
+    return cache.parent / f".{cache.name}.workers.lock"
 
 
 @contextlib.contextmanager

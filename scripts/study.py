@@ -7,12 +7,11 @@ python scripts/study.py --gather --out=runs/study-modalities-mini
 """
 
 import pathlib
-import sys
 
 from absl import flags
 
 from tfunroll import cli
-from tfunroll.core import InputError
+from tfunroll.core import IncompleteError, InputError
 
 cli.define("study", "study", "", "name, or path of a TOML file")
 cli.define("study", "variant", "mini", "mini (two cores, an hour), small (a GPU, hours) or paper")
@@ -44,11 +43,10 @@ def main():
     if given.dry_run:
         return
     failed = study.run(chosen, out, given.shard, given.run, given.workers, given.data_dir)
-    if not given.shard and not given.run:
-        print(study.gather([out]))
+    if not given.shard and not given.run and len(failed) < len(chosen.runs):
+        print(study.gather([out]), flush=True)
     if failed:
-        print(study.report(failed), file=sys.stderr)
-        sys.exit(1)
+        raise IncompleteError(study.report(failed))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 #SBATCH --array=1-4
 #SBATCH --cpus-per-task=8
 #SBATCH --time=12:00:00
-#SBATCH --signal=TERM@120
+#SBATCH --signal=B:TERM@120
 # Runs a study as a SLURM array, one shard per task; submitted again, it goes on. Add --gres=gpu:1 for GPUs.
 #   sbatch scripts/study_slurm.sh --study=modalities --variant=small
 #   sbatch --array=1-16 scripts/study_slurm.sh --study=modalities --variant=paper

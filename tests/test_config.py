@@ -37,6 +37,7 @@ from tfunroll.unrolling import NOG, ONE, WIG
         ({"steps": 3, "cut_every": 4}, "cut_every=4 must lie between 1 and steps=3"),
         ({"steps": 3, "pushforward": 3}, "pushforward=3 must lie between 0 and steps-1=2"),
         ({"steps": 1, "pushforward": 1}, "need a horizon of more than one step"),
+        ({"updates": 500}, "updates=500 without steps .*=ONE,NOG,WIG are one .* give --steps too"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate=nan must be positive"),
         ({"decay_rate": 0.0}, "decay_rate=0.0 must lie in"),
@@ -53,6 +54,12 @@ from tfunroll.unrolling import NOG, ONE, WIG
 def test_impossible_settings_name_the_flag(changes, message):
     with pytest.raises(InputError, match=message):
         RunConfig(**changes).resolved()
+
+
+def test_a_horizon_of_one_step_is_allowed_where_it_is_asked_for():
+    for asked in ({"updates": 5, "steps": 1}, {"curriculum": "1:5"}):
+        RunConfig(**asked).resolved()
+    RunConfig(updates=5, modalities=("ONE",)).resolved()
 
 
 def test_defaults_come_from_the_system():

@@ -117,6 +117,23 @@ def test_own_splits_as_given(folder):
     np.testing.assert_allclose(loaded.splits["train"].params["domain_size"], [10.4, 7.2], rtol=1e-6)
 
 
+def test_a_fingerprint_is_of_the_values_not_of_the_place(folder, tmp_path):
+    of = lambda where, **fields: data.load(KS, own=_describe(where, **fields)).fingerprint  # noqa: E731
+    first = of(folder)
+    assert len(first) == 16
+    int(first, 16)
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    assert of(tmp_path / "elsewhere") == first
+    states = _states()
+    states[2, 3, 5, 0] += 1e-3
+    np.save(tmp_path / "elsewhere" / "states.npy", states)
+    found = {
+        *(first, of(tmp_path / "elsewhere"), of(folder, params={"domain_size": SIZES[::-1]})),
+        of(folder, splits={"train": [1, 0, 2], "validation": [3], "test_interpolation": [4]}),
+    }
+    assert len(found) == 4
+
+
 def test_own_toml(folder):
     path = folder / "own.toml"
     path.write_text(

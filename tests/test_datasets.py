@@ -1,6 +1,7 @@
 """The TFDS datasets: content, cache and resumption, published arrays, use without tfunroll."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
@@ -14,7 +15,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from tfunroll.datasets.generation import Group, generate_missing
-from tfunroll.datasets.guards import one_at_a_time
+from tfunroll.datasets.guards import one_at_a_time, workers_lock
 from tfunroll.datasets.kuramoto_sivashinsky import simulated
 
 from tfunroll import datasets, systems
@@ -281,3 +282,83 @@ def test_builds_wait_for_each_other_and_leave_no_lock(tmp_path):
         thread.join(30)
     assert most == [1] * 12
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_build_waits_for_the_workers_of_a_killed_one(tmp_path):
+    cache, entered = tmp_path / "cache" / "1.0.0", threading.Event()
+    cache.mkdir(parents=True)
+    orphan = workers_lock(cache).open("w")
+    fcntl.flock(orphan, fcntl.LOCK_SH)
+
+    def build():
+        with one_at_a_time(cache):
+            entered.set()
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    assert not entered.wait(0.2)
+    orphan.close()  # as its death does
+    assert entered.wait(10)
+    thread.join(10)
+
+
+def test_what_killed_builds_left_goes(tmp_path, monkeypatch):
+    builder = datasets.builder_class("ks").of("tiny", tmp_path)
+    leftover = builder.data_path.parent / "incomplete.A1B2C3_1.0.0"
+    others = [builder.data_path.parent / name for name in ("incomplete.A1B2C3_0.9.0", "notes")]
+    for folder in (leftover, *others):
+        (folder / "part").mkdir(parents=True)
+    seen = []
+
+    def prepared(self):
+        seen.append((leftover.exists(), list(self.cache_dir.parent.glob(".*.lock")) != []))
+
+    monkeypatch.setattr(tfds.core.GeneratorBasedBuilder, "download_and_prepare", prepared)
+    builder.download_and_prepare()
+    assert seen == [(False, True)]  # under the lock, before anything is built
+    assert all(folder.exists() for folder in others)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Endless(Group):
+    number: int
+    split: str = "train"
+
+    @property
+    def label(self):
+        return f"endless-{self.number}"
+
+    def generate(self):
+        while True:
+            time.sleep(0.1)
+
+
+_KILLED = """
+import pathlib, sys
+from tests.test_datasets import _Endless, generate_missing
+if __name__ == "__main__":
+    generate_missing([_Endless(0), _Endless(1)], pathlib.Path(sys.argv[1]), 2, "test")
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_killed_build(tmp_path):
+    root = pathlib.Path(__file__).parents[1]
+    (tmp_path / "script.py").write_text(_KILLED)
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    script = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "1.0.0")]
+    process = subprocess.Popen(script, env=environment)
+    try:
+        lock = workers_lock(tmp_path / "1.0.0")
+        end = time.monotonic() + 300
+        while not lock.exists():  # a worker is at work
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(1)
+    finally:
+        process.kill()
+        process.wait()
+    began = time.monotonic()
+    with one_at_a_time(tmp_path / "1.0.0"):
+        assert time.monotonic() - began < 20

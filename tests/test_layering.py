@@ -7,7 +7,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # Each module of tfunroll stands in one layer; it may import its own layer and those before it.
 LAYERS = [
-    {"core", "files"},
+    {"core", "files", "streams"},
     {"ops"},
     {"solvers", "nets"},
     {"features", "unrolling", "steppers", "losses", "metrics", "flops"},
@@ -15,6 +15,7 @@ LAYERS = [
     {
         *("config", "datasets", "data", "own_data", "windows", "models", "lyapunov"),
         *("training", "updates", "training_state", "checkpoints", "workers", "environment"),
+        "failures",
         *("cases", "evaluation", "impostors", "results", "averages", "plots", "summaries"),
         "saved_model",
     },
@@ -24,7 +25,7 @@ LAYERS = [
 ]
 APART = [{"solvers", "nets"}]  # one layer, but never importing each other
 # These see networks as plain callables: no Keras, no tfunroll.nets.
-NETLESS = {"core", "files", "datasets", "lyapunov"}.union(*LAYERS[1:5]) - {"nets"}
+NETLESS = {"core", "files", "streams", "datasets", "lyapunov"}.union(*LAYERS[1:5]) - {"nets"}
 
 
 def imports(tree):

@@ -15,9 +15,11 @@ import tensorflow as tf
 import tfunroll
 from tfunroll import datasets, runs, saved_model, systems
 from tfunroll.config import RunConfig
-from tfunroll.core import InputError
+from tfunroll.core import InputError, Solver
+from tfunroll.study import costs
 from tfunroll.systems.own import own_system
 
+KS = systems.get("ks")
 ROOT = Path(__file__).parent.parent
 BURGERS = f"{ROOT / 'examples' / 'burgers_numpy.py'}:SYSTEM"
 
@@ -114,6 +116,8 @@ def test_without_a_dataset_and_without_data(tmp_path):
         ({"channels": ("u", "v")}, "but the solver has 1"),
         ({"params": {}}, r"params=\[\], but the solver's are \['viscosity'\]"),
         ({"splits": {"test": (1.0,)}}, "splits='test' is unknown"),
+        ({"coarse": systems.get("ks").coarse("etd1", 1.0)}, "coarse is a Kuramoto.*any Solver"),
+        ({"reference": len}, "reference is a builtin.*; own_system takes an ExternalSolver"),
     ],
 )
 def test_an_own_system_that_does_not_fit_together(changes, message):
@@ -122,6 +126,78 @@ def test_an_own_system_that_does_not_fit_together(changes, message):
     assert own_system(**given).domain.shape == (48,)
     with pytest.raises(InputError, match=message):
         own_system(**{**given, **changes})
+
+
+class Still(Solver):
+    """The least that a user's own Solver is."""
+
+    dt = frame_time = 1.0
+    channels = 1
+    differentiable = False
+
+    def bind(self, params):
+        return lambda state: state
+
+
+def system_of(solver, **changes):
+    """KS with another coarse solver."""
+    return replace(KS, coarse=lambda kind, c: solver, **changes)
+
+
+def test_a_solver_without_gradients_refuses_wig(monkeypatch):
+    monkeypatch.setattr(systems, "get", lambda name: system_of(Still()))
+    with pytest.raises(InputError, match="WIG passes gradients .*'Still', .*allowed: ONE, NOG"):
+        RunConfig().resolved()
+    RunConfig(modalities=("ONE", "NOG")).resolved()
+
+
+class NoFrameTime(Still):
+    def __init__(self):
+        self.dt = 0.5
+
+    frame_time = property()  # as if it were never set
+
+
+class TwoChannels(Still):
+    channels = 2
+
+
+@pytest.mark.parametrize(
+    ("solver", "message"),
+    [
+        (NoFrameTime(), "a solver of system ks, a NoFrameTime, has no frame_time"),
+        (TwoChannels(), "a solver of system ks has channels=2, needed: 1"),
+        (len, "a solver of system ks is a builtin.*; needed: a tfunroll.core.Solver"),
+    ],
+)
+def test_a_solver_that_lacks_what_one_promises(solver, message, monkeypatch):
+    monkeypatch.setattr(systems, "get", lambda name: system_of(solver))
+    with pytest.raises(InputError, match=message):
+        RunConfig(modalities=("ONE",)).resolved()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"coarse_kinds": ()}, "coarse_kinds of system ks is empty"),
+        ({"corrections": {}}, "corrections of system ks is empty"),
+        ({"reference": None}, "refined of system ks needs a reference"),
+        ({"reference": None, "refined": None}, "on_reference_grid of system ks needs a reference"),
+    ],
+)
+def test_a_system_that_does_not_fit_together(changes, message):
+    with pytest.raises(InputError, match=message):
+        system_of(Still(), **changes)
+
+
+def test_a_study_counts_the_operations_of_a_system_without_splits(monkeypatch):
+    own = replace(systems.get(BURGERS), splits={})
+    monkeypatch.setattr(systems, "get", lambda name: own)
+    config = RunConfig(system=BURGERS, modalities=("ONE",), width=2, depth=1).resolved()
+    assert costs.operations(config) > 0
+    monkeypatch.setattr(systems, "get", lambda name: replace(own, initial_state=None))
+    with pytest.raises(InputError, match="burgers has no initial_state, which an estimate needs"):
+        costs.operations(config)
 
 
 @pytest.mark.slow

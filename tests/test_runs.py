@@ -236,7 +236,7 @@ def test_a_killed_evaluation_leaves_the_old_results(first, config, tmp_path, mon
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "_raise_or_list_failures", killed)  # all done but for the renames
+    monkeypatch.setattr(runs.failures, "error_of", killed)  # all done but for the renames
     with pytest.raises(KeyboardInterrupt):
         runs.evaluate(out, horizon=5, workers=1)
     assert list((out / runs.STAGING).glob("*/*/results.csv"))

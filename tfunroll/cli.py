@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
@@ -11,7 +12,8 @@ from importlib.metadata import version
 
 from absl import app, flags, logging
 
-from tfunroll.core import InputError, check_keras_backend
+from tfunroll.core import IncompleteError, InputError, check_keras_backend
+from tfunroll.streams import outlive_readers
 
 CACHE_NEEDS = 1e9  # free bytes, below which compiled programs are not kept
 
@@ -89,7 +91,12 @@ def _processor() -> str:
 
 
 def main(run: Callable[[], None]) -> None:
-    """Parses the flags, runs, and ends: a user's mistake is one line and exit status 2."""
+    """Parses the flags, runs, and ends with one line and a status where something went wrong.
+
+    The statuses are listed in docs/reliability.md: 2 for a user's mistake, that of an
+    IncompleteError for what failed or was stopped, and a traceback for a bug alone.
+    """
+    outlive_readers()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     keep_compiled_programs()
     if any(a in ("--help", "-help", "-h", "--h") for a in sys.argv[1:]):
@@ -104,24 +111,25 @@ def main(run: Callable[[], None]) -> None:
             check_keras_backend()
             run()
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
-        except Exception as error:
-            if not hasattr(error, "status"):  # workers.InterruptedRunError, not imported for --help
-                raise
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(error.status)
+            _end(error, 2)
+        except IncompleteError as error:
+            _end(error, error.status)
+        except KeyboardInterrupt:
+            _end("stopped by SIGINT; what was saved before stands", 128 + signal.SIGINT)
 
     app.run(guarded, flags_parser=_parse)
+
+
+def _end(message, status: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
 
 
 def _parse(argv):
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        text = " ".join(str(error).split())
-        print(f"error: {text}; see --help", file=sys.stderr)
-        sys.exit(2)
+        _end(f"{' '.join(str(error).split())}; see --help", 2)
 
 
 def _help(doc: str) -> str:

@@ -9,7 +9,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
-from tfunroll.core import MODALITIES, InputError, check_choice
+from tfunroll.core import MODALITIES, InputError, check_choice, check_solver
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import; flags and --help need not wait for it
     from tfunroll.systems import System
@@ -265,6 +265,8 @@ class RunConfig:
             solvers.append(system.coarse(self.coarse, self.solver_fraction))  # its own checks
         if self.loss == "physics" and self._on_reference_grid(system):
             solvers.append(system.reference())
+        for solver in solvers:
+            check_solver(f"a solver of system {system.name}", solver, len(system.channels))
         longest = max(stage.steps for stage in self.stages())
         if "WIG" in self.modalities and longest > 1 and self.cut_every != 1:
             for solver in solvers:
@@ -276,6 +278,12 @@ class RunConfig:
             raise InputError(
                 f"cut_every={self.cut_every}, pushforward={self.pushforward}: need a horizon "
                 "of more than one step"
+            )
+        elif self.updates and not self.steps and len(self.modalities) > 1:
+            raise InputError(
+                f"updates={self.updates} without steps is a horizon of one step, with which "
+                f"modalities={','.join(self.modalities)} are one and the same network: give "
+                "--steps too"
             )
         if self.loss == "physics" and not self._on_reference_grid(system):
             raise InputError(

@@ -30,6 +30,17 @@ class InputError(ValueError):
     """
 
 
+class IncompleteError(RuntimeError):
+    """Work that did not come to its end, or failed in parts, through no mistake of the user's.
+
+    Scripts print it as one line and exit with ``status``.
+    """
+
+    def __init__(self, message: str, status: int = 1):
+        super().__init__(message)
+        self.status = status
+
+
 def check_choice(field: str, value: str, allowed) -> None:
     """Raises InputError unless ``value`` is one of ``allowed``."""
     if value not in allowed:
@@ -79,6 +90,15 @@ class Solver(abc.ABC):
     @abc.abstractmethod
     def bind(self, params: Params) -> Step:
         """See Stepper.bind."""
+
+    @property
+    def without_gradient(self) -> str:
+        """What to tell one who asks for gradients of a solver that is not differentiable."""
+        name = getattr(self, "name", type(self).__name__)
+        return (
+            f"modalities=WIG passes gradients through the solver {name!r}, which has none; "
+            "allowed: ONE, NOG, which need no gradient of a solver"
+        )
 
     def lift(self, state: State) -> State:
         """A state of the networks' grid on the solver's own, where that is another."""
@@ -132,6 +152,22 @@ class Domain:
 def compilable(stepper: Stepper) -> bool:
     """Whether XLA can compile a stepper: whether it can its solver, if there is one."""
     return getattr(getattr(stepper, "solver", stepper), "compilable", True)
+
+
+def check_solver(where: str, solver: Solver, channels: int) -> None:
+    """Raises InputError unless ``solver`` is a Solver of all that one promises.
+
+    Args: where: for the message. channels: those of the states it has to step.
+    """
+    if not isinstance(solver, Solver):
+        raise InputError(f"{where} is a {type(solver).__name__}; needed: a tfunroll.core.Solver")
+    for name in ("dt", "frame_time", "channels"):
+        if not hasattr(solver, name):
+            raise InputError(
+                f"{where}, a {type(solver).__name__}, has no {name}; a Solver needs it"
+            )
+    if solver.channels != channels:
+        raise InputError(f"{where} has channels={solver.channels}, needed: {channels}")
 
 
 def check_state(state: State, domain_shape: tuple[int | None, ...], channels: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from tfunroll import averages, data, results, systems, workers
+from tfunroll.checkpoints import FINISHED, finished_at, is_whole
 from tfunroll.config import RunConfig
 from tfunroll.evaluation import Evaluator, Settings, baselines
 from tfunroll.files import write_json
@@ -14,7 +15,7 @@ from tfunroll.models import save_description
 from tfunroll.run_folder import (
     BASELINES,
     COARSE,
-    finished,
+    check_data,
     network_folder,
     save_samples,
     shared_folder,
@@ -26,10 +27,17 @@ from tfunroll.training import Job, Trainer
 
 
 def load_data(config: RunConfig) -> data.Dataset:
-    """The dataset a configuration names; built first if it does not exist."""
+    """The dataset a configuration names; built first if it does not exist.
+
+    Raises: InputError: if they are not the data that the run in its folder was begun on.
+    """
     if config.data:
-        return data.load(systems.get(config.system), own=config.data)
-    return _built(config.system, config.dataset_config, config.data_dir, config.keep_steady)
+        dataset = data.load(systems.get(config.system), own=config.data)
+    else:
+        names = config.system, config.dataset_config, config.data_dir, config.keep_steady
+        dataset = _built(*names)
+    check_data(pathlib.Path(config.out), dataset)
+    return dataset
 
 
 @functools.lru_cache(maxsize=1)
@@ -92,10 +100,16 @@ def train_network(config: RunConfig, modality: str, seed: int) -> None:
 
 
 def _train(config, job, folder, start=None):
-    """Trains a job in its folder, unless that is done; training.json says that it is."""
-    if finished(folder):
-        workers.report(config.states(job.first_stage, job.last_stage))
-        return
+    """Trains a job in its folder, unless that is done; training.json says that it is.
+
+    A network whose last checkpoint was damaged since is trained to its end again, from the one
+    before, and evaluated again.
+    """
+    if (last := finished_at(folder)) is not None:
+        if is_whole(folder / "checkpoints", last):
+            workers.report(config.states(job.first_stage, job.last_stage))
+            return
+        print(f"warning: checkpoint {last} of {folder} is damaged: trained again", flush=True)
     _, trainer, _ = _session(config)
     save_description(folder, config, trainer.compiled.features, trainer.compiled.net)
     summaries = Summaries(folder)
@@ -109,7 +123,8 @@ def _train(config, job, folder, start=None):
         stop=workers.stopping,
     )
     summaries.close()
-    write_json(folder / "training.json", done)
+    (folder / "results.csv").unlink(missing_ok=True)  # of the network before, if there was one
+    write_json(folder / FINISHED, done)
 
 
 def evaluate_network(

@@ -21,8 +21,10 @@ import numpy as np
 import pandas as pd
 
 from tfunroll import systems
+from tfunroll.checkpoints import FINISHED, finished_at
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
+from tfunroll.data import Dataset
 from tfunroll.files import replacing
 from tfunroll.summaries import HISTORY, read_history
 
@@ -81,12 +83,18 @@ def histories(out: pathlib.Path) -> dict[tuple[str, int], pd.DataFrame]:
 
 def training_outcomes(out: pathlib.Path, modality: str) -> list[dict]:
     """What Trainer.train returned for each finished network of a modality."""
-    return [json.loads(p.read_text()) for p in sorted(out.glob(f"{modality}/*/training.json"))]
+    return [json.loads(p.read_text()) for p in sorted(out.glob(f"{modality}/*/{FINISHED}"))]
 
 
 def finished(folder: pathlib.Path) -> bool:
     """Whether the training of a network has come to its end."""
-    return (folder / "training.json").exists()
+    return finished_at(folder) is not None
+
+
+def unfinished(config: RunConfig, out: pathlib.Path) -> list[str]:
+    """The networks of a run that are not trained to their end, such as "WIG 0"."""
+    names = [(modality, seed) for modality in config.modalities for seed in config.seeds]
+    return [f"{m} {seed}" for m, seed in names if not finished(out / m / str(seed))]
 
 
 def start_checkpoints(config: RunConfig, seed: int) -> pathlib.Path | None:
@@ -112,13 +120,41 @@ def check_folder(config: RunConfig, out: pathlib.Path) -> None:
         raise InputError(f"resume: the run in {config.out!r} has other flags: {differences}")
 
 
+def check_data(out: pathlib.Path, dataset: Dataset) -> None:
+    """InputError, naming what differs, if a run was begun on other data than these."""
+    try:
+        before = json.loads((out / "environment.json").read_text(encoding="utf-8"))["data"]
+        if before["fingerprint"] == dataset.fingerprint:
+            return
+        now = dataset.record()
+        pairs = {k: (before[k], now[k]) for k in ("config", "version", "fingerprint")}
+        for split in dict.fromkeys((*before["splits"], *now["splits"])):
+            pairs[split] = tuple(_size(record["splits"].get(split)) for record in (before, now))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # a new run, or one of a version that kept no record
+    changed = "; ".join(f"{k} was {a}, is {b}" for k, (a, b) in pairs.items() if a != b)
+    raise InputError(
+        f"data: not those that the run in {str(out)!r} was begun on: {changed}; put the old ones "
+        "back, or start a new run with another out"
+    )
+
+
+def _size(shape: list[int] | None) -> str:
+    return f"{shape[0]} × {shape[1]} frames" if shape else "none"
+
+
 def free_folder(config: RunConfig) -> str:
-    """The first unused runs/<system>-<mode>-<number>."""
+    """The first unused runs/<system>-<mode>-<number>; made, so that no other run takes it."""
     name = systems.get(config.system).name
     for number in range(1, 10_000):
         folder = pathlib.Path("runs") / f"{name}-{config.mode}-{number:03d}"
-        if not folder.exists():
-            return str(folder)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(f"out={str(folder)!r} cannot be written: {error.strerror}") from None
+        return str(folder)
     raise InputError("out: too many runs in runs/; name a folder")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfunroll import plots, provenance, results, systems, workers
+from tfunroll import failures, plots, provenance, results, systems, workers
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.environment import describe_environment, environment
@@ -40,6 +40,7 @@ from tfunroll.run_folder import (
     samples,
     start_checkpoints,
     training_outcomes,
+    unfinished,
 )
 
 # In a folder: results of an evaluation that is not complete yet, and of one that is and takes the
@@ -54,19 +55,32 @@ def run(config: RunConfig) -> str:
       the table and the paths of what was written, as text.
     Raises:
       InputError: for a mistake in the configuration, before any work.
+      FailedError: if some networks failed; the table of the others is printed before.
+      InterruptedRunError: see workers.run_tasks.
     """
     config = config.resolved()
+    if config.resume and not (config.out and (pathlib.Path(config.out) / "config.json").exists()):
+        raise InputError(
+            f"resume: out={config.out!r} holds no run to go on with (no config.json); name the "
+            "folder of one, or leave --resume out to begin one"
+        )
     if not config.out:
         config = replace(config, out=free_folder(config))
     weights = check_ready(config)
     print(describe_environment(config))
+    if config.shared_stages() == len(config.stages()):
+        print(f"note: with a horizon of one step {', '.join(config.modalities)} are one network")
     print(f"net {config.net}: {weights:,} weights, initial={config.initial}")
     print(config.describe_stages(), flush=True)
     with prepared(config) as work:
         count = worker_count(config)
         outcome = workers.run_tasks(work.tasks, count, work.states, "training", [work.lock])
-        _raise_or_list_failures(outcome)
-        return gather(pathlib.Path(config.out))
+        error = failures.error_of(outcome, "--resume tries again")
+        if error is None:
+            return gather(pathlib.Path(config.out))
+        if saved_results(pathlib.Path(config.out)) is not None:
+            print(gather(pathlib.Path(config.out)), flush=True)
+        raise error
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,7 @@ def prepared(config: RunConfig) -> Iterator[Work]:
     out = pathlib.Path(config.out)
     with locked(out) as lock:
         _take_over(out)
+        check_folder(config, out)  # again: another process may have begun a run there meanwhile
         config = provenance.as_evaluated(config)  # all results of a folder have the same settings
         dataset = load_data(config)
         _check_fit(config, dataset)
@@ -132,6 +147,8 @@ def evaluate(out: pathlib.Path, into: str = "", **settings) -> str:
       into: a new folder for results, tables and figures; the run's stay as they are. Empty: they
         take the place of the run's, all at once.
       settings: any of RunConfig's evaluation fields and ``workers``.
+    Raises:
+      InputError: for a mistake, before any work. FailedError: if an evaluation failed.
     """
     config = replace(read_config(out), out=str(out), **settings).resolved()
     target = pathlib.Path(into or out)
@@ -158,10 +175,9 @@ def evaluate(out: pathlib.Path, into: str = "", **settings) -> str:
         tasks.append(workers.Task(BASELINES, evaluate_baselines, (config, str(staging))))
         count = worker_count(config)
         outcome = workers.run_tasks(tasks, count, len(tasks), "evaluation", [lock])
-        _raise_or_list_failures(outcome)
-        if any(isinstance(result, Exception) for result in outcome.values()):
+        if error := failures.error_of(outcome, "the results before stand"):
             shutil.rmtree(staging.parent)
-            raise InputError(f"run={str(out)!r}: not all was evaluated, so its results are kept")
+            raise error
         record = provenance.record(config, dataset)
         write_json(staging / provenance.FILE, {**record, "run": str(out)} if into else record)
         staging.rename(target / READY)
@@ -211,6 +227,8 @@ def gather(out: pathlib.Path) -> str:
         if (outcomes := training_outcomes(run_out, modality))
     }
     text = results.format_table(summary, evaluation, training_loss=losses)
+    if lacking := unfinished(config, run_out):
+        text += f"\n\nnot trained to their end, so not in this table: {', '.join(lacking)}"
     written = [out / "results.csv", out / "summary.csv", *figures]
     return text + "\n\nwritten:\n" + "\n".join(f"  {path}" for path in written)
 
@@ -272,15 +290,10 @@ def _check_fit(config, dataset):
             f"steps={longest} does not fit training trajectories of {frames} frames; "
             f"allowed: 1 to {frames - 1}"
         )
-    check_fit(systems.get(config.system), dataset, settings_of(config, dataset))
-
-
-def _raise_or_list_failures(outcome):
-    failed = {name: r for name, r in outcome.items() if isinstance(r, Exception)}
-    for error in failed.values():
-        if isinstance(error, InputError):
-            raise error
-    for name, error in failed.items():
-        print(f"failed: {name}: {type(error).__name__}: {error}", flush=True)
-    if failed and len(failed) == len(outcome):
-        raise InputError("no network could be trained; the reasons stand above")
+    system = systems.get(config.system)
+    if config.refined and system.refined is None:
+        raise InputError(
+            f"refined={','.join(map(str, config.refined))} is not for system={system.name}, which "
+            "has no solvers to refine"
+        )
+    check_fit(system, dataset, settings_of(config, dataset))

@@ -85,7 +85,8 @@ class Trainer:
         Raises:
           TrainingDivergedError: after GUARD_PATIENCE skipped updates in a row.
           TrainingStoppedError: if ``stop`` asked for it.
-          InputError: if a checkpoint to start from is missing.
+          InputError: if a checkpoint to start from is missing or damaged, or one to go on from
+            does not fit.
         """
         began, worked = time.monotonic(), time.process_time()
         compiled, state = self.compiled, self.compiled.state
@@ -93,8 +94,8 @@ class Trainer:
         progress = _Progress(job, Checkpoints(folder, compiled.variables), report, stop)
         progress.summaries = summaries or _Silent()
         if not progress.checkpoints.restore():
-            compiled.reset(job.seed)  # a damaged checkpoint may have restored a part
-            if start is not None and not Checkpoints(start, compiled.variables).restore():
+            done = sum(stage.updates for stage in self.stages[: job.first_stage])
+            if start is not None and not Checkpoints(start, compiled.variables).restore(done):
                 raise InputError(f"start: no checkpoint in {start}")
             if weights_from is not None:
                 compiled.load(weights_from)

@@ -4,6 +4,7 @@ import fcntl
 import multiprocessing
 import os
 import pathlib
+import pickle
 import resource
 import signal
 import sys
@@ -16,6 +17,11 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
+from tfunroll.core import IncompleteError
+from tfunroll.streams import outlive_readers
+
+# Asked to stop: by a user, a terminal that goes, a scheduler whose time is up or that warns of it
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1)
 GRACE = 25.0  # seconds that tasks have to end by themselves once a stop is asked for
 MEMORY = 0.5  # share of the machine's memory that all worker processes together may hold on to
 
@@ -25,14 +31,13 @@ _STOP = threading.Event()
 _LOCKS = []  # in a worker: keep the folders of runs locked as long as the process lives
 
 
-class InterruptedRunError(RuntimeError):
-    """The run ended early, with everything saved that could be; ``status`` is the exit status."""
+class InterruptedRunError(IncompleteError):
+    """The run ended early, with everything saved that could be."""
 
     advice = "--resume goes on"
 
     def __init__(self, reason: str, status: int):
-        super().__init__(f"{reason}; what was trained is saved, {self.advice}")
-        self.status = status
+        super().__init__(f"{reason}; what was trained is saved, {self.advice}", status)
 
 
 @dataclass(frozen=True)
@@ -82,35 +87,53 @@ def run_tasks(
       results by task name; a task that raised has its exception as result, and the tasks that
       wait for it have the same.
     Raises:
-      InterruptedRunError: after SIGTERM or SIGINT, once the tasks have ended or GRACE is over.
+      InterruptedRunError: after one of STOPS, here or in a worker, or the death of a worker, once
+        the tasks have ended or GRACE is over.
     """
-    received = []
+    stops = []  # reasons to end early, the first one first
 
     def ask_to_stop(number, frame):
-        received.append(number)
-        _STOP.set()
-        if len(received) > 1:
+        if number == signal.SIGINT and stops:  # the second Ctrl-C
             raise KeyboardInterrupt
+        name = signal.Signals(number).name
+        stops.append(InterruptedRunError(f"stopped by {name}", 128 + number))
+        _STOP.set()
 
-    handlers = {n: signal.signal(n, ask_to_stop) for n in (signal.SIGTERM, signal.SIGINT)}
+    handlers = _handle_stops(ask_to_stop)
     bar_format = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}"
     try:
         with tqdm(total=total, desc=description, bar_format=bar_format, smoothing=0.02) as bar:
             if workers == 1:
                 results = _run_here(tasks, bar)
             else:
-                results = _run_in_processes(tasks, workers, bar, locks)
+                results = _run_in_processes(tasks, workers, bar, locks, stops)
     finally:
         _STOP.clear()
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    if received:
-        name = signal.Signals(received[0]).name
-        raise InterruptedRunError(f"stopped by {name}", 128 + received[0])
+    if stops:
+        raise stops[0]
     return results
 
 
-def _run_in_processes(tasks, workers, bar, locks):
+def end_with_parent(parent: int) -> None:
+    """Ends this process, a worker, within a second once its parent is gone, even by kill -9."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _handle_stops(handler):
+    """Sets the handler of STOPS but for those that are ignored, as under nohup; the old ones."""
+    heard = [n for n in STOPS if signal.getsignal(n) != signal.SIG_IGN]
+    return {n: signal.signal(n, handler) for n in heard}
+
+
+def _run_in_processes(tasks, workers, bar, locks, stops):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     drain = threading.Thread(target=_drain, args=(queue, bar), daemon=True)
@@ -123,15 +146,10 @@ def _run_in_processes(tasks, workers, bar, locks):
 
     pools = [start() for _ in range(workers)]
     try:
-        results = _run_in_pools(tasks, pools, start, bar)
+        results = _run_in_pools(tasks, pools, start, bar, stops)
         for pool in pools:
             pool.shutdown()
         return results
-    except BrokenProcessPool:
-        if _STOP.is_set():  # GRACE was over
-            return {}
-        reason = "a worker process was killed, perhaps for want of memory (fewer --workers?)"
-        raise InterruptedRunError(reason, 1) from None
     except BaseException:
         for process in _processes(pools):
             process.kill()
@@ -165,12 +183,21 @@ def _run_here(tasks, bar):
     return results
 
 
-def _run_in_pools(tasks, pools, start, bar):
+def _run_in_pools(tasks, pools, start, bar, stops):
     """Each pool is one worker process; one that has grown beyond its share of memory is replaced.
 
     TensorFlow never frees the programs that XLA compiled for it: each run of a study leaves half a
-    gigabyte behind.
+    gigabyte behind. A worker that is told to stop, or killed, stops them all: what it did not
+    finish is no failure.
     """
+
+    def stop(reason, status):
+        stops.append(InterruptedRunError(reason, status))
+        _STOP.set()
+
+    def killed():
+        stop("a worker process was killed, perhaps for want of memory (fewer --workers?)", 1)
+
     share = MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / len(pools)
     results, waiting, running, deadline = {}, list(tasks), {}, None
     while running or (waiting and not _STOP.is_set()):
@@ -186,7 +213,11 @@ def _run_in_pools(tasks, pools, start, bar):
                 results[task.name] = failed[0]
             else:
                 i = free.pop(0)
-                running[pools[i].submit(_measured, task)] = task.name, i
+                try:
+                    running[pools[i].submit(_measured, task)] = task.name, i
+                except BrokenProcessPool:
+                    killed()
+                    break
         if _STOP.is_set() and deadline is None:
             deadline = time.monotonic() + GRACE
             for process in _processes(pools):
@@ -197,10 +228,14 @@ def _run_in_pools(tasks, pools, start, bar):
         done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED) if running else ((), ())
         for future in done:
             name, i = running.pop(future)
-            error = future.exception()
-            if isinstance(error, BrokenProcessPool):
-                raise error
-            results[name], used = future.result() if error is None else (error, 0)
+            try:
+                results[name], used, stopped = future.result()
+            except BrokenProcessPool:  # else GRACE was over
+                if not _STOP.is_set():
+                    killed()
+                continue
+            if stopped and not _STOP.is_set():
+                stop("a worker process was told to stop", 128 + signal.SIGTERM)
             if used > share:
                 pools[i].shutdown(wait=False)
                 pools[i] = start()
@@ -209,10 +244,23 @@ def _run_in_pools(tasks, pools, start, bar):
 
 
 def _measured(task):
-    """The task's result, and the most bytes of memory that this process ever used."""
-    result = task()
+    """Result or exception, the most bytes this process ever used, whether it was told to stop."""
+    try:
+        result = task()
+    except Exception as error:
+        result = _portable(error)
     unit = 1 if sys.platform == "darwin" else 1024
-    return result, unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    used = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return result, used, _STOP.is_set()
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or its words if pickle cannot take it to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _processes(pools):
@@ -230,16 +278,10 @@ def _start_worker(queue, threads, parent, locks):
     for path in locks:
         _LOCKS.append(path.open("w"))
         fcntl.flock(_LOCKS[-1], fcntl.LOCK_SH)
-    for number in (signal.SIGTERM, signal.SIGINT):  # Ctrl-C reaches the workers too
-        signal.signal(number, lambda *_: _STOP.set())
+    _handle_stops(lambda *_: _STOP.set())  # Ctrl-C reaches the workers too
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-    def watch():  # a worker must not outlive a parent that was killed
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    outlive_readers()
+    end_with_parent(parent)
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")  # its hints at tracing: each run of a study has its graphs

@@ -158,14 +158,6 @@ class ExternalSolver(Solver):
 
         return step
 
-    @property
-    def without_gradient(self) -> str:
-        """Why WIG is impossible, and what to do."""
-        return (
-            f"modalities=WIG passes gradients through the solver {self.name!r}, which has none (no "
-            "vjp); allowed: ONE, NOG, which need no gradient of a solver"
-        )
-
     # ------------------------------------------------------------------ calls
 
     def _called(self, function):

@@ -138,13 +138,19 @@ def time_of_update(config: RunConfig, modality: str) -> tuple[float, float]:
 
 
 def _stand_in(config: RunConfig) -> data.Dataset:
-    """Data of the right shapes, made at once: an initial state that does not move."""
+    """Data of the right shapes, made at once: an initial state that does not move.
+
+    Raises: InputError: a user's System that has no initial state.
+    """
     system = systems.get(config.system)
-    values = np.asarray(system.splits["train"][:2], float)
+    if system.initial_state is None:
+        raise InputError(f"system {system.name} has no initial_state, which an estimate needs")
     ranges = system.params
+    middles = [(r.low + r.high) / 2 for r in ranges.values()]
+    values = np.asarray(system.splits.get("train", middles[:1])[:2], float)
     params = {
-        name: values if i == 0 else np.full_like(values, (r.low + r.high) / 2)
-        for i, (name, r) in enumerate(ranges.items())
+        name: values if i == 0 else np.full_like(values, middle)
+        for i, (name, middle) in enumerate(zip(ranges, middles, strict=True))
     }
     states = np.asarray(system.initial_state(params, 0), np.float32)
     frames = np.repeat(states[:, None], FRAMES, axis=1)

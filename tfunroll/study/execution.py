@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tfunroll import runs, workers
+from tfunroll import failures, runs, workers
 from tfunroll.core import InputError
 from tfunroll.environment import describe_environment
 from tfunroll.files import check_writable, write_json
@@ -63,10 +63,13 @@ def run(
                     _note(folder.run_folder(out, run_id) / folder.FAILED, failed[run_id])
         outcome = _run_tasks(list(work.items()), left)
         for run_id in work:
-            names = [name for name in outcome if name.startswith(f"{run_id} ")]
-            bad = {n: outcome[n] for n in names if isinstance(outcome[n], Exception)}
+            bad = {
+                name.removeprefix(f"{run_id} "): why
+                for name, why in failures.reasons(outcome).items()
+                if name.startswith(f"{run_id} ")
+            }
             if bad:
-                failed[run_id] = {n.removeprefix(f"{run_id} "): _reason(e) for n, e in bad.items()}
+                failed[run_id] = bad
             _note(folder.run_folder(out, run_id) / folder.FAILED, failed.get(run_id))
     return failed
 
@@ -75,8 +78,7 @@ def report(failed: dict[str, dict[str, str]]) -> str:
     """What failed, a line for each reason in a run."""
     lines = []
     for run_id, tasks in failed.items():
-        for why in dict.fromkeys(tasks.values()):
-            where = [task for task, reason in tasks.items() if reason == why]
+        for why, where in failures.by_reason(tasks).items():
             more = f" and {len(where) - 1} more" if len(where) > 1 else ""
             lines.append(f"  {run_id} ({where[0]}{more}): {why}")
     return "\n".join([f"failed: {len(failed)} runs", *lines]) if lines else ""
@@ -108,11 +110,6 @@ def _weight(config) -> float:
         return float(operations(config))
     except InputError:  # it will fail, and is listed then
         return 1.0
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
 def _note(path: pathlib.Path, failed: dict[str, str] | None) -> None:

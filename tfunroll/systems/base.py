@@ -128,6 +128,12 @@ class System:
     pictures: Pictures | None = None
 
     def __post_init__(self):
+        for name in ("corrections", "coarse_kinds"):
+            if not getattr(self, name):
+                raise InputError(f"{name} of system {self.name} is empty; it needs a default")
+        for name in ("refined", "on_reference_grid"):
+            if self.reference is None and getattr(self, name):
+                raise InputError(f"{name} of system {self.name} needs a reference, which is None")
         space, mask = self.domain.shape, self.domain.mask
         masks = {f"regions[{name!r}]": (region, space) for name, region in self.regions.items()}
         if self.active is not None:

@@ -53,6 +53,12 @@ def own_system(
     if not name.isidentifier():
         raise InputError(f"name={name!r} must be one word of letters, digits and underscores")
     check_choice("correction", correction, CORRECTIONS)
+    for field, solver in (("coarse", coarse), ("reference", reference or coarse)):
+        if not isinstance(solver, ExternalSolver):
+            raise InputError(
+                f"{field} is a {type(solver).__name__}; own_system takes an ExternalSolver, and a "
+                "System of tfunroll.systems.base any Solver"
+            )
     if set(params) != set(coarse.params):
         raise InputError(f"params={sorted(params)}, but the solver's are {sorted(coarse.params)}")
     for split in splits or {}:
