@@ -1,7 +1,7 @@
 """Validation errors by network and initial weights, from the runs of the study ``initial``.
 
-    python scripts/study.py --study=initial --variant=mini --out=runs/initial
-    python benchmarks/initial_weights.py --study=runs/initial
+python scripts/study.py --study=initial --variant=mini --out=runs/initial
+python benchmarks/initial_weights.py --study=runs/initial
 """
 
 import pathlib

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from tfunroll import data, results, systems, workers
+from tfunroll import data, inspection, results, systems, workers
 from tfunroll.config import RunConfig
 from tfunroll.evaluation import Evaluator, Settings, baselines
 from tfunroll.files import write_json
@@ -25,18 +25,27 @@ from tfunroll.systems.base import TEST_SPLITS
 from tfunroll.training import Job, Trainer
 
 
-def load_data(config: RunConfig) -> data.Dataset:
-    """The dataset a configuration names; built first if it does not exist."""
+def load_data(config: RunConfig, report: bool = False) -> data.Dataset:
+    """The dataset a configuration names; built first if it does not exist.
+
+    Args: report: as in ``data.load``; once a run, so not in its worker processes.
+    """
+    system = systems.get(config.system)
     if config.data:
-        return data.load(systems.get(config.system), own=config.data)
-    return _built(config.system, config.dataset_config, config.data_dir, config.keep_steady)
+        return data.load(system, own=config.data, report=report)
+    dataset = _built(config.system, config.dataset_config, config.data_dir, config.keep_steady)
+    if report and dataset.foreign:
+        inspection.report(system, dataset)
+    return dataset
 
 
 @functools.lru_cache(maxsize=1)
 def _built(system: str, dataset_config: str, data_dir: str, keep_steady: bool) -> data.Dataset:
     """Kept, as many runs of a study share one."""
     folder = data_dir or None
-    return data.load(systems.get(system), dataset_config, folder, keep_steady=keep_steady)
+    return data.load(
+        systems.get(system), dataset_config, folder, keep_steady=keep_steady, report=False
+    )
 
 
 def settings_of(config: RunConfig, dataset: data.Dataset) -> Settings:

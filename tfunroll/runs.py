@@ -103,7 +103,7 @@ def prepared(config: RunConfig) -> Iterator[Work]:
     """
     out = pathlib.Path(config.out)
     with locked(out) as lock:
-        dataset = load_data(config)
+        dataset = load_data(config, report=True)
         _check_fit(config, dataset)
         if not (out / "config.json").exists():
             (out / "flagfile.txt").write_text(config.flagfile())
@@ -129,7 +129,7 @@ def evaluate(out: pathlib.Path, **settings) -> str:
     config = replace(read_config(out), out=str(out), **settings).resolved()
     check_writable(config.out)
     with locked(out) as lock:
-        dataset = load_data(config)
+        dataset = load_data(config, report=True)
         _check_fit(config, dataset)
         staging = out / STAGING
         shutil.rmtree(staging, ignore_errors=True)  # of an evaluation that was killed
