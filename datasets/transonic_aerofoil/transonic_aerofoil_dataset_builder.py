@@ -57,7 +57,7 @@ class Builder(TrajectoryBuilder):
         Config(
             name="tiny",
             description="A small set for tests: reference on 64 x 24 cells, hardly spun up.",
-            splits=counts(train=(1, 40), validation=(1, 20), tests=(1, 210)),
+            splits=counts(train=(1, 40), validation=(1, 40), tests=(1, 210)),
             spin_up=1,
             grid=Grid(64, 24, 1.2e-2, 32, 2),
             parallel=False,
@@ -65,7 +65,7 @@ class Builder(TrajectoryBuilder):
         Config(
             name="default",
             description="400 training frames per Mach number, spin-up of 20 c/U, incidence 8°.",
-            splits=counts(train=(1, 400), validation=(1, 100), tests=(1, 300)),
+            splits=counts(train=(1, 400), validation=(1, 200), tests=(1, 300)),
         ),
         Config(
             name="study",

@@ -23,7 +23,7 @@ FIRST, RADIUS = 4e-3, 15.0  # height of its first cell, distance of the far fiel
 SUBSTEPS = {1: 10, 2: 32, 4: 92}  # per frame, by cells per cell of the networks' grid
 CHANNELS = ("density", "u", "v", "p")
 KICK = 0.2  # of the free-stream velocity
-TRAIN, VALIDATION = (0.50, 0.55, 0.65, 0.70), (0.525, 0.675)
+TRAIN, VALIDATION = (0.50, 0.55, 0.65, 0.70), (0.675,)
 
 
 @functools.cache
