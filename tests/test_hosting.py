@@ -219,6 +219,7 @@ def signed_half(path):
         (lambda path: pack(path, **{"passwords": None}), "", "unsafe entry 'passwords'"),
         (lambda path: pack(path, readme=b"x"), "", "no dataset prepared by TFDS"),
         (other_dataset, "", r"holds wave 1\.0\.0, expected kuramoto_sivashinsky 2\.0\.0$"),
+        (outdated, "", r"sivashinsky 2\.0\.0, so it has to be made and published anew$"),
     ],
 )
 def test_what_is_broken_or_wrong_is_refused_in_one_line(served, tmp_path, spoil, prefix, message):
