@@ -2,13 +2,15 @@
 
 import importlib
 import pathlib
+import warnings
 
+import numpy as np
 from tabulate import tabulate
 from tfunroll.datasets.base import TrajectoryBuilder, energy
 from tfunroll.datasets.own import generate_own
 from tfunroll.datasets.publishing import publish
 
-from tfunroll import systems
+from tfunroll import novelty, systems
 from tfunroll.core import InputError, check_choice
 
 NAMES = ("kuramoto_sivashinsky", "kolmogorov_flow", "cylinder_wake", "transonic_aerofoil")
@@ -74,11 +76,16 @@ def build(
 
 
 def describe(builder: TrajectoryBuilder) -> str:
-    """A small table of what a built dataset holds, and where it is."""
-    rows = []
+    """A small table of what a built dataset holds, how new its validation is, and where it is.
+
+    Warns where validation is not new: see ``tfunroll.novelty``.
+    """
+    rows, states = [], {}
     for split, info in builder.info.splits.items():
         frames, params = set(), {}
-        for example in builder.examples(split):
+        examples = builder.examples(split)
+        states[split] = [example["state"] for example in examples]
+        for example in examples:
             frames.add(len(example["state"]))
             for name, value in example["params"].items():
                 params.setdefault(name, set()).add(float(value))
@@ -88,4 +95,7 @@ def describe(builder: TrajectoryBuilder) -> str:
         )
         rows.append((split, info.num_examples, "/".join(map(str, sorted(frames))), values))
     table = tabulate(rows, ("split", "trajectories", "frames", "parameters"))
-    return f"{table}\n{builder.data_path}"
+    line, doubts = novelty.describe(np.stack(states["validation"]), np.stack(states["train"]))
+    for doubt in doubts:
+        warnings.warn(f"{builder.data_path}: {doubt}", stacklevel=2)
+    return f"{table}\n{line}\n{builder.data_path}"

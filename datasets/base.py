@@ -18,6 +18,7 @@ from tfunroll.datasets.guards import (
     check_writable,
     one_at_a_time,
     quiet_tfds,
+    warn_of_parameters,
 )
 from tfunroll.datasets.hosting import SUMS, Archive
 
@@ -126,6 +127,7 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
         check_writable(pathlib.Path(builder.data_dir_root))
         if not builder.builder_config.hosted and (cost := builder.cost_estimate()):
             print(f"{cls.name}/{config}: {cost}", flush=True)
+        warn_of_parameters(builder)
         builder.workers = workers
         download = tfds.download.DownloadConfig(try_download_gcs=False, beam_options=builder.beam)
         with quiet_tfds():

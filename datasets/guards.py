@@ -6,12 +6,15 @@ import io
 import os
 import pathlib
 import tempfile
+import warnings
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
+from tfunroll import systems
 from tfunroll.core import InputError
 
 
@@ -39,6 +42,34 @@ def broken_is_input_error(folder: os.PathLike) -> Iterator[None]:
             f"dataset in {folder} is incomplete or broken: delete that folder, and it is built "
             f"anew ({type(error).__name__}: {reason})"
         ) from None
+
+
+def command(builder) -> str:
+    """What builds the dataset of a TrajectoryBuilder."""
+    config = builder.builder_config
+    url = " --data_url=URL" if config.hosted else ""
+    return f"scripts/generate_data.py --system={builder.SYSTEM} --dataset_config={config.name}{url}"
+
+
+def refuse_outdated(builder) -> None:
+    """InputError if another version of a dataset is in its folder, and the builder's own is not."""
+    folder, version = pathlib.Path(builder.data_path).parent, str(builder.version)
+    present = sorted(path.name for path in folder.glob("[0-9]*.*.*") if path.is_dir())
+    if present and version not in present:
+        raise InputError(
+            f"dataset {builder.name}/{builder.builder_config.name} in {folder} is of version "
+            f"{', '.join(present)}, which {version} replaces "
+            f"({builder.RELEASE_NOTES[version].rstrip('.')}): build it anew with {command(builder)}"
+        )
+
+
+def warn_of_parameters(builder) -> None:
+    """Warns of values that the reference solver of a dataset to be built was not validated for."""
+    if not builder.builder_config.hosted:
+        system = systems.get(builder.SYSTEM)
+        values = np.concatenate([*builder.info.metadata["parameter_values"].values()])
+        for doubt in system.doubts({next(iter(system.params)): values}):
+            warnings.warn(f"{builder.name}/{builder.builder_config.name}: {doubt}", stacklevel=4)
 
 
 @contextlib.contextmanager

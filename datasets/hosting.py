@@ -94,7 +94,10 @@ class Archive:
         except (OSError, ValueError, KeyError, TypeError):
             raise InputError(f"data_url={self.url} holds no dataset prepared by TFDS") from None
         if found != f"{name} {version}":
-            raise InputError(f"data_url={self.url} holds {found}, expected {name} {version}")
+            outdated = ", so it has to be made and published anew" if info["name"] == name else ""
+            raise InputError(
+                f"data_url={self.url} holds {found}, expected {name} {version}{outdated}"
+            )
         return config
 
 

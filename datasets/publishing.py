@@ -13,6 +13,7 @@ import pathlib
 import tarfile
 
 from tfunroll.datasets.base import TrajectoryBuilder
+from tfunroll.datasets.guards import command, refuse_outdated
 from tfunroll.datasets.hosting import SUFFIX, SUMS
 
 from tfunroll.core import InputError
@@ -43,9 +44,9 @@ def publish(builder: TrajectoryBuilder, out: str | pathlib.Path, licence: str) -
     if config.hosted:
         raise InputError(f"{name} is a published archive already: pass that one on")
     if not builder.data_path.exists():
+        refuse_outdated(builder)
         raise InputError(
-            f"dataset {name} is missing in {builder.data_path}; make it with "
-            f"scripts/generate_data.py --system={builder.SYSTEM} --dataset_config={config.name}"
+            f"dataset {name} is missing in {builder.data_path}; make it with {command(builder)}"
         )
     label, text = _licence(licence, name, others=config.manual)
     texts = {"README.md": _card(builder, label), "LICENSE": text}

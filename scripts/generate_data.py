@@ -22,7 +22,7 @@ cli.define("dataset", "workers", 0, "processes side by side; one per core if 0")
 
 
 def main() -> None:
-    from tfunroll import datasets, systems  # after --help and the check of the flags
+    from tfunroll import data, datasets, systems  # after --help and the check of the flags
 
     given = flags.FLAGS
     if given.beam_options and not given.beam:
@@ -34,6 +34,7 @@ def main() -> None:
         if not given.data_dir:
             raise InputError("data_dir is missing: the folder for the trajectories of your system")
         made = datasets.generate_own(system, given.data_dir, given.trajectories, given.frames)
+        data.load(system, own=made)  # says how new validation is, refuses copies
         print(f"{made}\ntrain with: --system={given.system} --data={made}")
         return
     builder = datasets.build(

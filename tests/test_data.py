@@ -10,8 +10,11 @@ import pytest
 
 from tfunroll import data, systems
 from tfunroll.core import InputError
+from tfunroll.own_data import default_splits
 
 KS = systems.get("ks")
+# most states here are random numbers, which is said of them
+pytestmark = pytest.mark.filterwarnings("ignore:.*(validation is only|coarse step)")
 
 
 # ---------------------------------------------------------------------- TFDS
@@ -52,7 +55,7 @@ def _truncate(path):
 @pytest.mark.parametrize("spoil", [lambda path: path.unlink(), _truncate], ids=["missing", "short"])
 def test_broken_dataset_names_the_folder(tiny_data_dir, tmp_path, file, spoil):
     shutil.copytree(tiny_data_dir / "kuramoto_sivashinsky", tmp_path / "kuramoto_sivashinsky")
-    folder = tmp_path / "kuramoto_sivashinsky" / "tiny" / "1.0.0"
+    folder = tmp_path / "kuramoto_sivashinsky" / "tiny" / "2.0.0"
     spoil(next(folder.glob(file)))
     try:
         data.load(KS, "tiny", tmp_path)
@@ -95,10 +98,13 @@ def test_own_npy_with_default_splits(folder):
         "validation": 1,
         "test_interpolation": 1,
     }
-    states = np.concatenate([t.states for t in loaded.splits.values()])
-    np.testing.assert_array_equal(states, _states().astype(np.float32))
+    order = {"train": [0, 1, 4], "validation": [2], "test_interpolation": [3]}
+    for split, chosen in order.items():  # 7.2 and 10.4 are the ends of the range
+        states = loaded.splits[split].states
+        np.testing.assert_array_equal(states, _states()[chosen].astype(np.float32))
+        sizes = loaded.splits[split].params["domain_size"]
+        np.testing.assert_allclose(sizes, np.array(SIZES)[chosen], rtol=1e-6)
     test = loaded.splits["test_interpolation"]
-    np.testing.assert_allclose(test.params["domain_size"], [10.4], rtol=1e-6)
     np.testing.assert_allclose(
         test.diagnostics["energy"], (test.states**2 / 2).mean((2, 3)), rtol=1e-5
     )
@@ -108,6 +114,32 @@ def test_two_trajectories_have_no_default_splits(tmp_path):
     np.save(tmp_path / "states.npy", _states(2))
     with pytest.raises(InputError, match="2 trajectories; splits need at least 3"):
         data.load(KS, own=_describe(tmp_path, params={"domain_size": SIZES[:2]}))
+
+
+@pytest.mark.parametrize(
+    ("values", "held"),
+    [
+        ([3, 1, 2, 2, 2], ([3], [4])),  # the last ones inside
+        ([1, 1, 1], ([1], [2])),
+        ([2, 2, 1, 3, 1, 3], ([4], [5])),  # the ends of the range are there twice
+        ([1, 2, 3, 4, 5], ([2], [3])),
+        ([1, *[2] * 18, 3], ([15, 16], [17, 18])),
+    ],
+)
+def test_default_splits_hold_out_what_lies_inside(values, held):
+    params = {"a": np.array(values, float), "b": np.zeros(len(values))}
+    splits = default_splits(len(values), params)
+    assert (splits["validation"], splits["test_interpolation"]) == held
+    assert sorted(i for chosen in splits.values() for i in chosen) == list(range(len(values)))
+    train = params["a"][splits["train"]]
+    for split in ("validation", "test_interpolation"):
+        assert (params["a"][splits[split]] >= train.min()).all()
+        assert (params["a"][splits[split]] <= train.max()).all()
+
+
+def test_default_splits_without_an_inside_ask_for_splits():
+    with pytest.raises(InputError, match='only 1 have .*name the trajectories under "splits"'):
+        default_splits(3, {"a": np.array([1.0, 2.0, 3.0])})
 
 
 def test_own_splits_as_given(folder):
@@ -159,8 +191,8 @@ def test_own_arrays_by_key(tmp_path, suffix):
             group.create_array(name, data=values)
     own = _describe(tmp_path, path.name, {"domain_size": "size"}, key="u")
     train = data.load(KS, own=own).splits["train"]
-    np.testing.assert_array_equal(train.states, _states()[:3].astype(np.float32))
-    np.testing.assert_allclose(train.params["domain_size"], SIZES[:3], rtol=1e-6)
+    np.testing.assert_array_equal(train.states, _states()[[0, 1, 4]].astype(np.float32))
+    np.testing.assert_allclose(train.params["domain_size"], [7.2, 8.0, 10.4], rtol=1e-6)
     with pytest.raises(InputError, match=r"states: key=None.*allowed: .*size"):
         data.load(KS, own=_describe(tmp_path, path.name))
 
@@ -198,6 +230,8 @@ def _spoiled(index, value):
     [
         (_states()[..., 0], "states has shape .* without the channel axis"),
         (_states()[:, :, :32], "states has shape .*48, 1"),
+        (_states(5, 60).swapaxes(1, 2), "at the end: are time and space swapped"),
+        (np.ones((5, 8, 48, 1)), "states of trajectory 0 are constant in time"),
         (np.zeros((5, 48)), "states has shape"),
         (_states(5, 1), "two frames"),
         (_states(2), r"params.domain_size has shape \(5,\), expected 2"),

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from tfunroll.datasets.generation import Group, generate_missing
 from tfunroll.datasets.guards import one_at_a_time, workers_lock
 from tfunroll.datasets.kuramoto_sivashinsky import simulated
 
-from tfunroll import datasets, systems
+from tfunroll import data, datasets, systems
 from tfunroll.core import InputError
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
 from tfunroll.systems import ks
@@ -53,7 +54,7 @@ def test_tiny_holds_what_its_card_says(tiny_data_dir):
         for e in examples:
             assert e["state"].shape == (frames, 48, 1)
             assert e["state"].dtype == np.float32
-            assert e["start_time"] == 200
+            assert e["start_time"] == 201  # after 200 frames of spin-up
             assert e["diagnostics"]["chaotic"].shape == (-(-frames // 100),)
             np.testing.assert_allclose(
                 e["diagnostics"]["energy"], (e["state"] ** 2 / 2).mean((1, 2)), rtol=1e-5
@@ -88,7 +89,7 @@ import tensorflow_datasets as tfds
 folder = {str(tiny_data_dir)!r}
 splits = tfds.load("kuramoto_sivashinsky/tiny", data_dir=folder)
 assert next(iter(splits["train"]))["state"].shape == (1000, 48, 1)
-builder = tfds.builder_from_directory(folder + "/kuramoto_sivashinsky/tiny/1.0.0")
+builder = tfds.builder_from_directory(folder + "/kuramoto_sivashinsky/tiny/2.0.0")
 assert builder.info.metadata["dt"] == 0.5
 assert len(list(builder.as_dataset(split="test_extrapolation"))) == 8
 """
@@ -226,7 +227,41 @@ def test_data_card_and_citation_come_along(tiny_data_dir):
     assert "u_xxxx" in builder.info.description
     assert "10.1016/j.cma.2024.117441" in builder.info.citation
     info = json.loads((builder.data_path / "dataset_info.json").read_text())
-    assert info["version"] == "1.0.0"
+    assert info["version"] == "2.0.0"
+
+
+def test_a_frame_is_at_its_time():
+    """The first kept one is spin_up + 1 frames after the initial state."""
+    for spin_up in (0, 10):
+        made = dataclasses.replace(SMALL, spin_up=spin_up, frames=2).generate()
+        assert (made["start_time"] == spin_up + 1).all()
+    size = {"domain_size": tf.fill([6], tf.constant(8.0, tf.float64))}
+    state = KS.reference().bind(size)(tf.constant(SMALL.initial_states()))
+    first = dataclasses.replace(SMALL, spin_up=0, frames=2).generate()["state"][:, 0]
+    np.testing.assert_allclose(state, first, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ks", "wake", "aerofoil"])
+def test_outdated_data_are_refused_and_say_how_to_rebuild(name, tmp_path):
+    system = systems.get(name)
+    for config in ("tiny", "hosted"):
+        folder = tmp_path / system.dataset / config
+        (folder / "1.0.0").mkdir(parents=True)
+        with pytest.raises(
+            InputError, match=r"of version 1\.0\.0, which 2\.0\.0 replaces"
+        ) as raised:
+            data.load(system, config, tmp_path)
+        assert f"generate_data.py --system={name} --dataset_config={config}" in str(raised.value)
+        assert "\n" not in str(raised.value)
+    with pytest.raises(InputError, match=r"of version 1\.0\.0"):
+        datasets.publish(datasets.builder_class(name).of("tiny", tmp_path), tmp_path, "CC0-1.0")
+
+
+def test_building_anew_beside_an_outdated_version(tiny_data_dir, tmp_path):
+    (tmp_path / "kuramoto_sivashinsky" / "tiny" / "1.0.0").mkdir(parents=True)
+    shutil.copytree(tiny_data_dir / "cache", tmp_path / "cache")
+    datasets.build("ks", "tiny", tmp_path)
+    assert len(data.load(KS, "tiny", tmp_path, build=False).splits["train"].states) == 36
 
 
 # ---------------------------------------------------------------------- the fine reference

@@ -52,7 +52,8 @@ def dataset():
         "test_interpolation": split([7.44, 7.44, 9.2]),
         "test_extrapolation": split([6.8, 11.2]),
     }
-    return SimpleNamespace(name="kuramoto_sivashinsky", config="tiny", splits=splits)
+    named = {"name": "kuramoto_sivashinsky", "config": "tiny", "on_reference_grid": True}
+    return SimpleNamespace(**named, splits=splits)
 
 
 @pytest.fixture(scope="module")
@@ -197,8 +198,8 @@ def test_impossible_settings_are_named(dataset, change, message):
 
 
 def test_the_residual_needs_data_on_the_reference_grid(dataset):
-    other = SimpleNamespace(**{**vars(dataset), "config": "fine"})
-    with pytest.raises(InputError, match=r"physics_residual is not defined .*config=fine"):
+    other = SimpleNamespace(**{**vars(dataset), "config": "fine", "on_reference_grid": False})
+    with pytest.raises(InputError, match=r"physics_residual is not defined for kuramoto_\w+/fine"):
         Evaluator(Persistence(), KS, other, SETTINGS)
     evaluate(Persistence(), KS, other, dataclasses.replace(SETTINGS, metrics=("mse",)), LABELS)
 

@@ -21,7 +21,7 @@ from tfunroll import data, datasets, systems
 from tfunroll.core import InputError
 
 SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
-NAME = "kuramoto_sivashinsky-tiny-1.0.0.tar.gz"
+NAME = "kuramoto_sivashinsky-tiny-2.0.0.tar.gz"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def same(a, b):
 def test_the_archive_holds_data_card_licence_and_checksums(published, tiny_data_dir, tmp_path):
     subprocess.run(["sha256sum", "--check", f"{NAME}.sha256"], cwd=published, check=True)
     subprocess.run(["tar", "xzf", published / NAME], cwd=tmp_path, check=True)
-    folder = tmp_path / "kuramoto_sivashinsky" / "tiny" / "1.0.0"
+    folder = tmp_path / "kuramoto_sivashinsky" / "tiny" / "2.0.0"
     subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=folder, check=True)
     assert len((folder / "SHA256SUMS").read_text().splitlines()) == len(list(folder.iterdir())) - 1
     for parent in (folder, published):
@@ -116,7 +116,9 @@ def test_packing_again_gives_the_same_bytes(published, tiny_data_dir, tmp_path):
     assert again.read_bytes() == (published / NAME).read_bytes()
 
 
-def test_a_hosted_dataset_has_the_examples_of_the_local_build(served, tiny_data_dir, tmp_path):
+def test_a_hosted_dataset_has_the_examples_of_the_local_build(
+    served, tiny_data_dir, tmp_path, capsys
+):
     url, _ = served
     builder = hosted(f"{url}/{NAME}", tmp_path)
     local = datasets.builder_class("ks").of("tiny", tiny_data_dir)
@@ -130,8 +132,11 @@ def test_a_hosted_dataset_has_the_examples_of_the_local_build(served, tiny_data_
     for key, value in local.info.metadata.items():
         assert metadata[key] == value
     # read again without its address, and by TFDS alone; nothing of the download is left
-    splits = data.load(systems.get("ks"), "hosted", data_dir=tmp_path)
-    assert splits.config == "tiny"  # so that results say what the data are
+    capsys.readouterr()
+    loaded = data.load(systems.get("ks"), "hosted", data_dir=tmp_path)
+    assert loaded.config == "tiny"  # so that results say what the data are
+    assert loaded.on_reference_grid
+    assert capsys.readouterr().out.startswith("validation: 2.3 changes per frame")
     tfds.load("kuramoto_sivashinsky/hosted", data_dir=tmp_path, split="train")
     folder = builder.data_path
     assert tfds.builder_from_directory(folder).info.splits["train"].num_examples == 36
@@ -182,6 +187,11 @@ def other_dataset(path):
     pack(path, **{"x/dataset_info.json": json.dumps(info).encode()})
 
 
+def outdated(path):
+    info = {"name": "kuramoto_sivashinsky", "version": "1.0.0", "configName": "tiny"}
+    pack(path, **{"x/dataset_info.json": json.dumps(info).encode()})
+
+
 def signed_garbage(path):
     path.write_bytes(b"garbage")
     sign(path)
@@ -208,7 +218,8 @@ def signed_half(path):
         (lambda path: pack(path, **{"/tmp/evil": b"x"}), "", "unsafe entry '/tmp/evil'"),
         (lambda path: pack(path, **{"passwords": None}), "", "unsafe entry 'passwords'"),
         (lambda path: pack(path, readme=b"x"), "", "no dataset prepared by TFDS"),
-        (other_dataset, "", r"holds wave 1\.0\.0, expected kuramoto_sivashinsky 1\.0\.0"),
+        (other_dataset, "", r"holds wave 1\.0\.0, expected kuramoto_sivashinsky 2\.0\.0$"),
+        (outdated, "", r"sivashinsky 2\.0\.0, so it has to be made and published anew$"),
     ],
 )
 def test_what_is_broken_or_wrong_is_refused_in_one_line(served, tmp_path, spoil, prefix, message):

@@ -14,9 +14,9 @@ def test_unknown_system_is_an_input_error():
         systems.get("kz")
 
 
-@pytest.mark.parametrize("value", [-8.0, 0.0, 0.5, 1e3, np.nan])
+@pytest.mark.parametrize("value", [-8.0, 0.0, 0.5, 24.1, 1e3, np.nan])
 def test_parameters_outside_their_range(value):
-    with pytest.raises(InputError, match=r"domain_size=.*allowed range \[1, 64\]"):
+    with pytest.raises(InputError, match=r"domain_size=.*allowed range \[1, 24\]"):
         systems.get("ks").check_params({"domain_size": [8.0, value]})
 
 
@@ -24,6 +24,33 @@ def test_parameters_missing_and_right():
     with pytest.raises(InputError, match="domain_size is missing"):
         systems.get("ks").check_params({"reynolds": [1.0]})
     systems.get("ks").check_params({"domain_size": np.array([7.2, 11.2])})
+
+
+@pytest.mark.parametrize("system", sorted(systems.MODULES))
+def test_possible_ranges_are_wider_than_validated_ones(system):
+    for name, allowed in systems.get(system).params.items():
+        low, high = allowed.validated
+        assert allowed.low <= low < high <= allowed.high
+        assert allowed.how
+        assert allowed.doubt(name, np.float32([low, high])) == ""
+        if high < allowed.high:
+            allowed.check(name, [high, allowed.high])
+            assert f"{name}={allowed.high:g} lies beyond" in allowed.doubt(name, [allowed.high])
+
+
+def test_which_data_lie_beyond_the_validated_range():
+    said = {"ks": [], "kolmogorov": [], "aerofoil": ["mach=0.45 lies"]}
+    for name, wanted in said.items():
+        system = systems.get(name)
+        values = np.concatenate([*system.splits.values()])
+        doubts = system.doubts({next(iter(system.params)): values})
+        assert [" ".join(doubt.split()[:2]) for doubt in doubts] == wanted
+    (doubt,) = systems.get("wake").doubts({"reynolds": np.arange(550.0, 556.0)})
+    assert doubt.startswith("reynolds=550, 551, 552, 553, 554, … lies beyond [20, 512], where the")
+
+
+def test_a_range_without_validation_doubts_nothing():
+    assert systems.ParamRange(0.0, 1.0, 1.0).doubt("x", [0.5]) == ""
 
 
 def stepper(mode="correction", correction="parallel", coarse="etd1", **options):

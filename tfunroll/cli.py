@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from importlib.metadata import version
@@ -102,6 +103,8 @@ def main(run: Callable[[], None]) -> None:
     if any(a in ("--help", "-help", "-h", "--h") for a in sys.argv[1:]):
         print(_help(sys.modules["__main__"].__doc__ or ""))
         sys.exit(0)
+
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
 
     def guarded(argv):
         logging.set_verbosity(logging.WARNING)  # libraries' progress notes would hide ours

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfunroll import datasets
+from tfunroll import datasets, inspection
 from tfunroll.core import InputError
+from tfunroll.datasets.guards import command, refuse_outdated
 from tfunroll.own_data import read_description
 from tfunroll.systems import System
 
@@ -42,9 +43,10 @@ class Trajectories:
                 f"[trajectory, frame, *space, channel] with {wanted} at the end: add [..., None]"
             )
         if len(shape) != len(wanted) + 2 or shape[2:] != wanted:
+            swapped = len(shape) == len(wanted) + 2 and shape[1] in wanted[:-1]
             raise InputError(
                 f"{where}: states has shape {shape}, expected [trajectory, frame, *space, channel] "
-                f"with {wanted} at the end"
+                f"with {wanted} at the end" + (": are time and space swapped?" if swapped else "")
             )
         if shape[0] < 1 or shape[1] < 2:
             raise InputError(f"{where}: states needs a trajectory of at least two frames: {shape}")
@@ -71,6 +73,9 @@ class Dataset:
       frame_time: time between frames.
       path: folder or file it was read from.
       version: of the TFDS dataset; empty for own data.
+      on_reference_grid: whether states are those of the reference solver's own grid; of own data
+        that is not known, so it is False.
+      foreign: whether it was made elsewhere: own, hosted or published.
     """
 
     name: str
@@ -79,6 +84,8 @@ class Dataset:
     frame_time: float
     path: str
     version: str = ""
+    on_reference_grid: bool = False
+    foreign: bool = False
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -116,6 +123,7 @@ def load(
     build: bool = True,
     workers: int | None = None,
     keep_steady: bool = False,
+    report: bool = True,
 ) -> Dataset:
     """Reads all splits into memory.
 
@@ -127,12 +135,24 @@ def load(
       build: make the dataset first if it is not there yet.
       workers: processes that make it; None or 0: one per core.
       keep_steady: train on trajectories that the dataset labels as steady, too.
+      report: print what data from elsewhere (own, hosted, published) say about themselves, and warn
+        of what looks wrong; see ``inspection.report``.
     Raises:
-      InputError: unknown config; missing, truncated or broken data; own data that do not fit; only
-        steady trajectories to train on.
+      InputError: unknown config; missing, truncated, broken or outdated data; own data that do not
+        fit, or are copies of each other; only steady trajectories to train on.
     """
     if own:
-        return _load_own(system, pathlib.Path(own).expanduser())
+        dataset = _load_own(system, pathlib.Path(own).expanduser())
+    else:
+        builder = _built(system, config, data_dir, build, workers)
+        dataset = _load_tfds(system, builder, keep_steady)
+    if report and dataset.foreign:
+        inspection.report(system, dataset)
+    return dataset
+
+
+def _built(system, config, data_dir, build, workers) -> datasets.TrajectoryBuilder:
+    """The builder of a dataset that is on disk."""
     if not system.dataset:
         raise InputError(
             f"system {system.name} has no dataset of its own: give trajectories by "
@@ -140,21 +160,34 @@ def load(
             "reference"
         )
     builder = datasets.builder_class(system.dataset).of(config, data_dir or None)
-    if build and not builder.data_path.exists():
-        builder = datasets.build(system.dataset, config, data_dir or None, workers)
-    elif not builder.data_path.exists():
-        raise InputError(
-            f"dataset {system.dataset}/{config} is missing in {builder.data_path}; make it with "
-            f"scripts/generate_data.py --system={system.name} --dataset_config={config}"
-        )
+    if builder.data_path.exists():
+        return builder
+    refuse_outdated(builder)
+    if build:
+        return datasets.build(system.dataset, config, data_dir or None, workers)
+    raise InputError(
+        f"dataset {system.dataset}/{config} is missing in {builder.data_path}; make it with "
+        f"{command(builder)}"
+    )
+
+
+def _load_tfds(system, builder, keep_steady) -> Dataset:
     path = str(builder.data_path)
     splits = {split: _read_split(builder, split) for split in system.splits}
     for split, trajectories in splits.items():
         trajectories.check(system, f"{path}, split {split}")
         if not split.startswith("test") and not keep_steady:
             splits[split] = _without_steady(trajectories, f"{path}, split {split}")
-    version = str(builder.version)
-    return Dataset(system.dataset, builder.content, splits, system.frame_time, path, version)
+    return Dataset(
+        system.dataset,
+        builder.content,
+        splits,
+        system.frame_time,
+        path,
+        str(builder.version),
+        on_reference_grid=builder.content in system.on_reference_grid,
+        foreign=builder.builder_config.manual or builder.builder_config.hosted,
+    )
 
 
 def _read_split(builder: datasets.TrajectoryBuilder, split: str) -> Trajectories:
@@ -198,8 +231,9 @@ def _load_own(system: System, path: pathlib.Path) -> Dataset:
         diagnostics={},
     )
     everything.check(system, str(path))
+    inspection.refuse_copies(everything, described.splits, str(path))
     splits = {name: _select(everything, chosen) for name, chosen in described.splits.items()}
-    return Dataset("own", path.stem, splits, system.frame_time, str(path))
+    return Dataset("own", path.stem, splits, system.frame_time, str(path), foreign=True)
 
 
 def _select(whole: Trajectories, chosen: list[int]) -> Trajectories:

@@ -78,10 +78,10 @@ def check_fit(system: System, dataset, settings: Settings) -> None:
     That is: horizons longer than the trajectories, a missing test set, metrics of flows for
     another system, or the physics residual of data off the reference solver's grid.
     """
-    if "physics_residual" in settings.metrics and dataset.config not in system.on_reference_grid:
+    if "physics_residual" in settings.metrics and not dataset.on_reference_grid:
         raise InputError(
-            f"metrics=physics_residual is not defined for dataset_config={dataset.config}; "
-            f"allowed with: {', '.join(system.on_reference_grid) or 'none'}"
+            f"metrics=physics_residual is not defined for {dataset.name}/{dataset.config}; allowed "
+            f"with dataset_config: {', '.join(system.on_reference_grid) or 'none'}"
         )
     has_forces = system.forces is not None
     parts = system.parts
@@ -287,7 +287,7 @@ def _equal_cost(system, dataset, settings, corrected) -> int:
     if not (compilable(corrected) and reference.compilable):
         return 0  # what is not in the graph cannot be counted
     cap = system.refined_limit or MAX_SUBSTEPS
-    if dataset.config in system.on_reference_grid:
+    if dataset.on_reference_grid:
         cap = round(reference.frame_time / reference.dt)
     budget = flops_per_frame(corrected, params, state)
     return largest_substeps(system.refined, budget, params, state, cap)

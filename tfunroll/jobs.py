@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from tfunroll import averages, data, results, systems, workers
+from tfunroll import averages, data, inspection, results, systems, workers
 from tfunroll.checkpoints import FINISHED, finished_at, is_whole
 from tfunroll.config import RunConfig
 from tfunroll.evaluation import Evaluator, Settings, baselines
@@ -26,16 +26,20 @@ from tfunroll.systems.base import TEST_SPLITS
 from tfunroll.training import Job, Trainer
 
 
-def load_data(config: RunConfig) -> data.Dataset:
+def load_data(config: RunConfig, report: bool = False) -> data.Dataset:
     """The dataset a configuration names; built first if it does not exist.
 
+    Args: report: as in ``data.load``; once a run, so not in its worker processes.
     Raises: InputError: if they are not the data that the run in its folder was begun on.
     """
+    system = systems.get(config.system)
     if config.data:
-        dataset = data.load(systems.get(config.system), own=config.data)
+        dataset = data.load(system, own=config.data, report=report)
     else:
         names = config.system, config.dataset_config, config.data_dir, config.keep_steady
         dataset = _built(*names)
+        if report and dataset.foreign:
+            inspection.report(system, dataset)
     check_data(pathlib.Path(config.out), dataset)
     return dataset
 
@@ -44,7 +48,9 @@ def load_data(config: RunConfig) -> data.Dataset:
 def _built(system: str, dataset_config: str, data_dir: str, keep_steady: bool) -> data.Dataset:
     """Kept, as many runs of a study share one."""
     folder = data_dir or None
-    return data.load(systems.get(system), dataset_config, folder, keep_steady=keep_steady)
+    return data.load(
+        systems.get(system), dataset_config, folder, keep_steady=keep_steady, report=False
+    )
 
 
 def settings_of(config: RunConfig, dataset: data.Dataset) -> Settings:

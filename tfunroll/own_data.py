@@ -8,13 +8,14 @@
      "splits": {"train": [0], "validation": [1], "test_extrapolation": [2]}}    optional
 
 States are [trajectory, frame, *space, channel]. Without "splits" the first trajectories train and
-the last ones validate and test: see ``default_splits``.
+others validate and test: see ``default_splits``.
 """
 
 import json
 import pathlib
 import tomllib
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,30 +72,40 @@ def read_description(path: pathlib.Path, system: System) -> Described:
             "[trajectory, frame, *space, channel]"
         )
     count = len(states)
-    return Described(
-        states,
-        _read_params(path, source, fields["params"], count, system),
-        _check_splits(path, fields["splits"], count)
-        if "splits" in fields
-        else default_splits(count, str(path)),
-    )
+    params = _read_params(path, source, fields["params"], count, system)
+    if "splits" in fields:
+        splits = _check_splits(path, fields["splits"], count)
+    else:
+        splits = default_splits(count, params, str(path))
+    return Described(states, params, splits)
 
 
-def default_splits(count: int, where: str = "own data") -> dict[str, list[int]]:
-    """Splits by position: the last tenth is test_interpolation, the tenth before it validation.
+def default_splits(
+    count: int, params: Mapping[str, np.ndarray], where: str = "own data"
+) -> dict[str, list[int]]:
+    """Splits of trajectories: a tenth is test_interpolation, a tenth validation, the rest trains.
 
-    Each has at least one trajectory, so three are the least. Extrapolation cannot be guessed: name
+    Those held out are the last ones with every parameter inside the training range: one that alone
+    has the lowest or the highest value of a parameter trains. Extrapolation cannot be guessed: name
     its trajectories under "splits".
+
+    Args: params: by name, each [trajectory].
+    Raises: InputError: too few trajectories, or too few inside the range of the others.
     """
     if count < 3:
         raise InputError(f"{where}: states has {count} trajectories; splits need at least 3")
-    held = max(1, count // 10)
-    train = count - 2 * held
-    return {
-        "train": list(range(train)),
-        "validation": list(range(train, train + held)),
-        "test_interpolation": list(range(train + held, count)),
-    }
+    held, train, out = max(1, count // 10), list(range(count)), []
+    for i in reversed(range(count)):
+        rest = [k for k in train if k != i]
+        outside = (v[i] < v[rest].min() or v[i] > v[rest].max() for v in params.values())
+        if not any(outside):
+            train, out = rest, [i, *out]
+        if len(out) == 2 * held:
+            return {"train": train, "validation": out[:held], "test_interpolation": out[held:]}
+    raise InputError(
+        f"{where}: {2 * held} trajectories would validate and test, but only {len(out)} have "
+        'parameters between those of others; name the trajectories under "splits"'
+    )
 
 
 def _read_fields(path: pathlib.Path) -> dict:

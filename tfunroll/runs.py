@@ -122,7 +122,7 @@ def prepared(config: RunConfig) -> Iterator[Work]:
         _take_over(out)
         check_folder(config, out)  # again: another process may have begun a run there meanwhile
         config = provenance.as_evaluated(config)  # all results of a folder have the same settings
-        dataset = load_data(config)
+        dataset = load_data(config, report=True)
         _check_fit(config, dataset)
         if not (out / "config.json").exists():
             (out / "flagfile.txt").write_text(config.flagfile())
@@ -156,7 +156,7 @@ def evaluate(out: pathlib.Path, into: str = "", **settings) -> str:
         raise InputError(f"out={into!r} holds a run or an evaluation already; choose another")
     check_writable(str(target))
     with locked(out) as lock:
-        dataset = load_data(config)
+        dataset = load_data(config, report=True)
         _check_fit(config, dataset)
         staging = target / STAGING
         shutil.rmtree(staging, ignore_errors=True)  # of an evaluation that was killed

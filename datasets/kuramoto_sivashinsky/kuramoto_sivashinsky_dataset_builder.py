@@ -31,8 +31,11 @@ _STUDY_SPLITS = counts(train=(6, 5000), validation=(2, 1000), tests=(20, 1000))
 class Builder(TrajectoryBuilder):
     """Trajectories of the Kuramoto-Sivashinsky equation on 48 points, one frame per time unit."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES = {  # noqa: RUF012
+        "1.0.0": "First release.",
+        "2.0.0": "start_time is that of the first frame, 201; it was one frame early.",
+    }
     SYSTEM = "ks"
     DIAGNOSTICS = {"chaotic": tfds.features.Tensor(shape=(None,), dtype=np.bool_)}  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = published.INSTRUCTIONS

@@ -56,7 +56,7 @@ class SimulatedGroup(Group):
         with tf.device("CPU:0"):  # the same numbers on every machine
             states, rates = run(tf.constant(self.initial_states()), tf.constant(sizes))
         states = states.numpy()[:, self.spin_up :]
-        start = np.float32(self.spin_up * self.dt * self.substeps)
+        start = np.float32((self.spin_up + 1) * self.dt * self.substeps)
         arrays = as_arrays(truncate(states, ks.POINTS), self.domain_size, start)
         arrays["diagnostics/chaotic"] = chaotic_flags(rates.numpy()[:, self.spin_up :])
         return arrays

@@ -17,20 +17,46 @@ SPLITS = ("train", "validation", *TEST_SPLITS)
 
 @dataclass(frozen=True)
 class ParamRange:
-    """A physics parameter: allowed range, the factor it enters the network with, and a unit."""
+    """A physics parameter.
+
+    Attributes:
+      low, high: what is possible; beyond, ``check`` refuses.
+      scale: the factor it enters the network with. unit: in words.
+      validated: (low, high) where the solver was compared with something independent; beyond,
+        ``doubt`` says so. None: not known.
+      how: it was validated, in words.
+    """
 
     low: float
     high: float
     scale: float
     unit: str = ""
+    validated: tuple[float, float] | None = None
+    how: str = ""
 
     def check(self, name: str, values) -> None:
+        """InputError for a value that is not possible; it names the first."""
         values = np.asarray(values)
         bad = values[~((values >= self.low) & (values <= self.high))]
         if bad.size:
             raise InputError(
                 f"{name}={bad.flat[0]:g} is outside the allowed range [{self.low:g}, {self.high:g}]"
             )
+
+    def doubt(self, name: str, values) -> str:
+        """A sentence on possible values that the solver was not validated for; empty if none."""
+        if self.validated is None:
+            return ""
+        (low, high), values = self.validated, np.unique(np.asarray(values, np.float64))
+        rounding = 1e-6 * max(abs(low), abs(high))  # of float32
+        beyond = values[(values < low - rounding) | (values > high + rounding)]
+        if not beyond.size:
+            return ""
+        found = ", ".join(f"{value:g}" for value in beyond[:5]) + (", …" if beyond.size > 5 else "")
+        return (
+            f"{name}={found} lies beyond [{low:g}, {high:g}], where the solver was validated "
+            f"({self.how}): its flow is a numerical reference alone"
+        )
 
 
 Measure = Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray]
@@ -70,6 +96,9 @@ class System:
       reference: () -> the solver that makes the data; None where only trajectories are known.
       coarse: (coarse, solver_fraction) -> the cheap solver that is corrected.
       coarse_kinds: allowed names of coarse solvers, the default first.
+      coarse_misses: error of one coarse step over that of persistence, beyond which own data are
+        suspected of a wrong frame time or wrong axes; good value: below 0.5, which is that of half
+        as many frames, and twice that of right data.
       refined: substeps -> the reference scheme with that many sub-steps per frame, for baselines;
         on a finer grid where sub-steps alone would not help. None: no such baseline.
       initial_state: (params, seed) -> states to start a spin-up from, float64; None as above.
@@ -116,6 +145,7 @@ class System:
     metrics: tuple[str, ...]
     horizon: int
     long_horizon: int
+    coarse_misses: float = 1.5
     lyapunov_time: float | None = None
     flow: StaggeredGrid | None = None
     refined_limit: int | None = None
@@ -195,6 +225,11 @@ class System:
             if name not in params:
                 raise InputError(f"params.{name} is missing; {self.name} needs {list(self.params)}")
             allowed.check(name, params[name])
+
+    def doubts(self, params: Mapping[str, np.ndarray]) -> list[str]:
+        """A sentence for each parameter with values that the solver was not validated for."""
+        sentences = [self.params[name].doubt(name, values) for name, values in params.items()]
+        return [sentence for sentence in sentences if sentence]
 
 
 def rates_of_change(frame_time: float) -> dict[str, object]:

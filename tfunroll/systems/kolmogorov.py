@@ -99,7 +99,13 @@ SYSTEM = System(
     title="Kolmogorov flow",
     dataset="kolmogorov_flow",
     domain=Domain((POINTS, POINTS), (("periodic", "periodic"),) * 2),
-    params={"reynolds": ParamRange(1.0, 5000.0, 1e-3)},
+    params={
+        "reynolds": ParamRange(
+            *(1.0, 5000.0, 1e-3),
+            validated=(17.0, 1000.0),
+            how="linear stability at 17.8 and 30, energy budget at 300 and 1000",
+        )
+    },
     splits={
         "train": TRAIN,
         "validation": TRAIN,
@@ -110,6 +116,7 @@ SYSTEM = System(
     reference=functools.partial(refined, REFINEMENT),
     coarse=_coarse,
     coarse_kinds=("piso", "midpoint"),
+    coarse_misses=0.45,
     refined=refined,
     refined_limit=REFINEMENT,
     initial_state=initial_state,
