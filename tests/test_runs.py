@@ -221,6 +221,11 @@ def test_a_kill_while_old_results_are_replaced_mixes_nothing(first, again, tmp_p
 def test_results_of_earlier_versions_are_refused(first, tmp_path):
     out = tmp_path / "copy"
     shutil.copytree(first[1], out)
+    record = json.loads((out / "evaluation.json").read_text())
+    for damaged in ("{", "[]", json.dumps(record | {"horizon": "x"}), json.dumps({"horizon": 3})):
+        (out / "evaluation.json").write_text(damaged)
+        with pytest.raises(InputError, match="has no readable evaluation.json"):
+            runs.gather(out)
     (out / "evaluation.json").unlink()
     with pytest.raises(InputError, match="has no readable evaluation.json; scripts/evaluate.py"):
         runs.gather(out)

@@ -29,7 +29,8 @@ def read(out: pathlib.Path) -> dict[str, object]:
     """
     try:
         found = json.loads((out / FILE).read_text(encoding="utf-8"))
-        return {name: found[name] for name in (*SETTINGS, "data", "environment")} | found
+        RunConfig.from_json({name: found[name] for name in SETTINGS})  # TypeError for another type
+        return {name: found[name] for name in ("data", "environment")} | found
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             f"run={str(out)!r} has no readable {FILE}; scripts/evaluate.py --run={out} makes its "
@@ -42,5 +43,5 @@ def as_evaluated(config: RunConfig) -> RunConfig:
     if not (pathlib.Path(config.out) / FILE).exists():
         return config
     found = read(pathlib.Path(config.out))
-    values = {name: found[name] for name in SETTINGS}
-    return replace(config, **{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
+    settings = RunConfig.from_json({name: found[name] for name in SETTINGS})
+    return replace(config, **{name: getattr(settings, name) for name in SETTINGS})
