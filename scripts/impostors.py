@@ -33,7 +33,7 @@ def main() -> None:
     dataset = data.load(system, given.dataset_config, given.data_dir or None, given.data or None)
     states, params = impostors.test_trajectories(system, dataset)
     rollouts = impostors.make(system, states, params, given.long_horizon or None)
-    names = impostors.defined_metrics(system, dataset.config)
+    names = impostors.defined_metrics(system, dataset.on_reference_grid)
     scores = impostors.table(system, rollouts, states[:, 0], params, names, given.horizon or None)
     print(
         impostors.format_table(scores),

@@ -30,16 +30,16 @@ THRESHOLDS = 0.2, 0.35, 0.5, 0.65, 0.8  # of correlation, among which the defaul
 SHARE = 0.75  # of a trajectory's frames that a reference takes at most: others are elsewhere
 
 
-def defined_metrics(system: System, config: str = "") -> tuple[str, ...]:
+def defined_metrics(system: System, on_reference_grid: bool = False) -> tuple[str, ...]:
     """All metrics that a system has, its default ones with their regions included.
 
-    Args: config: of its dataset; decides on the physics residual.
+    Args: on_reference_grid: of its data; decides on the physics residual.
     """
     names = list(system.metrics)
     for name, metric in metrics.METRICS.items():
         if "observed" in metric.needs:
             names += [f"{name}@{observable}" for observable in system.observables]
-        elif "stepped" not in metric.needs or config in system.on_reference_grid:
+        elif "stepped" not in metric.needs or on_reference_grid:
             names.append(name)
     return tuple(name for name in dict.fromkeys(names) if _is_defined(name, system))
 
