@@ -170,3 +170,8 @@ def test_the_curriculum_in_words_states_the_rate_of_each_stage():
         "at plateaus",
     ]
     assert "×" not in RunConfig(decay_every=0).describe_stages()
+
+
+def test_settings_from_before_initial_weights_had_names():
+    assert RunConfig.from_json({"width": 4}).initial == "glorot"
+    assert RunConfig.from_json({"initial": "fan_in"}).initial == "fan_in"

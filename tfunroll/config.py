@@ -305,11 +305,14 @@ class RunConfig:
 
     @staticmethod
     def from_json(values: dict) -> "RunConfig":
-        """The inverse of ``to_json``, from its parsed values; unknown ones are ignored."""
+        """The inverse of ``to_json``, from its parsed values; unknown ones are ignored.
+
+        Settings that do not name their initial weights are older than the choice: Glorot's.
+        """
         if not isinstance(values, dict):
             raise TypeError(f"settings must be an object, not {type(values).__name__}")
         known = {f.name: type(f.default) for f in fields(RunConfig)}
-        values = {
+        values = {"initial": "glorot"} | {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known
         }
         for name, value in values.items():  # a whole number may stand for a float
