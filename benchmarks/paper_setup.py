@@ -59,32 +59,35 @@ def train(data: pathlib.Path, out: pathlib.Path) -> None:
     print(run(config))
 
 
-def table(out: pathlib.Path) -> None:
-    """Mean relative error over all test sizes and seeds, its ratio to the paper's code."""
-    from tabulate import tabulate
+def networks(out: pathlib.Path):
+    """One row per network: initial, modality, seed, mean relative error over all test sizes."""
+    import pandas as pd
 
     from tfunroll.results import read_csv
 
-    rows = []
+    parts = []
     for path in sorted(out.glob("*/results.csv")):
         results = read_csv(path)
         errors = results[results["metric"] == "relative_error"]
-        for modality, theirs in PAPERS_CODE.items():
-            mine = errors[errors["modality"] == modality]
-            if len(mine):
-                seeds = mine.groupby("seed")["value"].mean()
-                rows.append(
-                    {
-                        "initial": path.parent.name,
-                        "modality": modality,
-                        "seeds": len(seeds),
-                        "error": f"{seeds.mean():.2e}",
-                        "least": f"{seeds.min():.2e}",
-                        "largest": f"{seeds.max():.2e}",
-                        "over the paper's code": f"{seeds.mean() / theirs:.2f}",
-                    }
-                )
-    print(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True))
+        errors = errors[errors["modality"].isin(list(PAPERS_CODE))]
+        means = errors.groupby(["modality", "seed"], sort=False)["value"].mean()
+        parts.append(means.rename("error").reset_index().assign(initial=path.parent.name))
+    return pd.concat(parts, ignore_index=True)[["initial", "modality", "seed", "error"]]
+
+
+def table(out: pathlib.Path) -> None:
+    """Arithmetic means over seeds, as the paper takes them, and their ratios to its code."""
+    from tabulate import tabulate
+
+    found = networks(out)
+    found.to_csv(out / "networks.csv", index=False, float_format="%.5g")
+    rows = []
+    for (initial, modality), errors in found.groupby(["initial", "modality"], sort=False)["error"]:
+        row = {"initial": initial, "modality": modality, "seeds": len(errors)}
+        row |= {"error": errors.mean(), "least": errors.min(), "largest": errors.max()}
+        rows.append(row | {"over the paper's code": errors.mean() / PAPERS_CODE[modality]})
+    formats = ("", "", "", ".2e", ".2e", ".2e", ".2f")
+    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=formats))
 
 
 def main(argv):
