@@ -175,3 +175,9 @@ def test_the_curriculum_in_words_states_the_rate_of_each_stage():
 def test_settings_from_before_initial_weights_had_names():
     assert RunConfig.from_json({"width": 4}).initial == "glorot"
     assert RunConfig.from_json({"initial": "fan_in"}).initial == "fan_in"
+
+
+def test_an_architecture_starts_from_what_was_best_on_validation():
+    assert RunConfig().resolved().initial == "zero"
+    assert RunConfig(net="graph").resolved().initial == "glorot"
+    assert RunConfig(initial="he_zero").resolved().initial == "he_zero"

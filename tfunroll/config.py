@@ -69,7 +69,9 @@ class RunConfig:
     modes: int = _flag(0, "network", "fno: wavenumbers per axis, in place of the size's")
 
     initial: str = _flag(
-        "glorot", "network", "initial weights: glorot, fan_in, zero, glorot_zero or he_zero"
+        "",
+        "network",
+        "initial weights: glorot, fan_in, zero, glorot_zero, he_zero; the network's best if empty",
     )
 
     modalities: tuple[str, ...] = _flag(MODALITIES, "training", "any of ONE,NOG,WIG")
@@ -121,11 +123,13 @@ class RunConfig:
     def resolved(self) -> "RunConfig":
         """The same with the system's defaults filled in; InputError for anything impossible."""
         from tfunroll import systems
+        from tfunroll.nets.initial import best
 
         system = systems.get(self.system)
         config = replace(
             self,
             system=systems.full_name(self.system),
+            initial=self.initial or best(self.net),
             correction=self.correction or next(iter(system.corrections)),
             coarse=self.coarse or system.coarse_kinds[0],
             horizon=self.horizon or system.horizon,

@@ -10,6 +10,7 @@ from tfunroll.core import InputError, Stepper
 from tfunroll.features import Features
 from tfunroll.files import write_json
 from tfunroll.nets import keras
+from tfunroll.nets.initial import best
 
 FILE = "model.json"
 NETWORK = ("net", "size", "width", "depth", "widths", "modes")  # fields that shape a network
@@ -31,7 +32,7 @@ def build_net(config: RunConfig, seed: int) -> keras.Model:
         modes=config.modes or None,
         seed=seed,
         dtype=config.precision,
-        initial=config.initial,
+        initial=config.initial or best(config.net),
     )
 
 

@@ -6,8 +6,15 @@ import numpy as np
 from tfunroll.core import check_choice
 
 INITIAL = ("glorot", "fan_in", "zero", "glorot_zero", "he_zero")
+# Of each architecture the start that trained best on validation data: see docs/networks.md.
+BEST = {"resnet": "zero"}
 MATRICES = ("kernel", "qkv", "mix")  # [in, out], by the names that layers give them
 BIASES = ("bias", "mix_bias")
+
+
+def best(net: str) -> str:
+    """The start of an architecture's weights where none is asked for; Glorot's if not measured."""
+    return BEST.get(net, "glorot")
 
 
 def set_initial(net: keras.Model, name: str) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tfunroll.config import RunConfig
+from tfunroll.nets.initial import best
 from tfunroll.results import ORDER
 from tfunroll.study import curves, statistics
 from tfunroll.study.findings import AGREES, DIFFERS, OPEN, Finding
@@ -22,6 +22,9 @@ def by_start(gathered) -> pd.DataFrame:
     configs = {run_id: gathered.study.config(run_id) for run_id in gathered.labels}
     for name in ("system", "mode", "net", "initial"):
         frame[name] = [getattr(configs[run_id], name) for run_id in frame["run"]]
+    frame["initial"] = [
+        name or best(net) for name, net in zip(frame["initial"], frame["net"], strict=True)
+    ]
     frame["horizon"] = [f"{row.family}, m = {row.x:g}" for row in frame.itertuples()]
     frame["validation"] = frame["validation"].fillna(WORST).clip(upper=WORST)
     return frame[[*GROUP, "initial", "modality", "seed", "validation", "error"]]
@@ -57,9 +60,8 @@ def initial(gathered) -> Finding | None:
         name: statistics.geometric((logs[name] - logs["glorot"]).groupby("seed").mean())
         for name in starts
     }
-    best = min(ratios, key=lambda name: ratios[name].value)
-    best = best if ratios[best].value < 1 else "glorot"
-    default = RunConfig().initial
+    by_net = np.log(frame["validation"]).groupby([frame["net"], frame["initial"]]).mean()
+    least = {net: means.idxmin()[1] for net, means in by_net.groupby("net", sort=False)}
     enough = all(np.isfinite(e.low) for e in ratios.values())
     errors = np.log(frame.set_index([*keys, "initial"])["error"]).unstack("modality")
     gains = {
@@ -73,8 +75,14 @@ def initial(gathered) -> Finding | None:
         + "; ".join(f"{name} {e}" for name, e in ratios.items())
         + ". WIG/ONE on the tests: "
         + "; ".join(f"{name} {gains[name]}" for name in ("glorot", *starts)),
-        OPEN if not enough else AGREES if best == default else DIFFERS,
-        f"The least validation error is that of {best}; the default is {default}.",
+        OPEN
+        if not enough
+        else AGREES
+        if all(best(net) == name for net, name in least.items())
+        else DIFFERS,
+        "The least validation error by network: "
+        + ", ".join(f"{net} {name} (default {best(net)})" for net, name in least.items())
+        + ".",
         "initial",
         ", ".join(f"{name} {e.value:.2f}" for name, e in ratios.items()),
         seeds=min(e.seeds for e in ratios.values()),
