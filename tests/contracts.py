@@ -56,7 +56,7 @@ def check_solver(solver, params, state, xla=True, lifted=slice(None)):
       params: name -> [batch], all of a batch different. state: [batch, *space, channel] of the
         solver's own grid, NumPy, float64, smooth enough for one frame.
       xla: whether to compile it; ``compilable`` is believed where not.
-      lifted: cells, [*space], in which ``project`` undoes ``lift``.
+      lifted: numbers, [*space, channel], that ``project`` gives back from ``lift``.
     """
     batch = len(state)
     assert batch > 1

@@ -203,20 +203,25 @@ def test_parts_survive_a_kill_and_change_nothing(small, tmp_path, monkeypatch):
         np.testing.assert_array_equal(read_arrays(SMALL.path(tmp_path))[name], values)
 
 
-def test_a_run_without_positive_pressure_names_case_time_and_cell(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("kick", "where"),
+    [
+        (60.0, r"1\.0\d* \(spin-up included\) in cell j=8, i=10 at x="),
+        (40.0, r"1\.\d+ \(spin-up included\)"),  # run once more, it may round otherwise and escape
+    ],
+)
+def test_a_run_without_positive_pressure_names_case_and_time(kick, where, tmp_path, monkeypatch):
     made = simulated.SimulatedGroup.time_unit
 
     def spoil(self, state, unit):
         if unit == 1:
             state = state.copy()
-            state[1, 3, 10, 1] += 40.0  # flow torn apart: a vacuum behind it
+            state[1, 10, 10, 1] += kick  # flow torn apart: a vacuum behind it
         return made(self, state, unit)
 
     monkeypatch.setattr(simulated.SimulatedGroup, "time_unit", spoil)
-    monkeypatch.setattr(simulated.Compressible, "check_stable", lambda *a: None)  # else it is first
-    with pytest.raises(
-        InputError, match=r"mach=0\.6: density or pressure is not positive at time 1\.0.* cell j="
-    ):
+    message = rf"mach=0\.6: density or pressure is not positive at time {where}"
+    with pytest.raises(InputError, match=message):
         SMALL.load(tmp_path)
     assert len(list(SMALL.path(tmp_path).with_suffix(".parts").iterdir())) == 1
 

@@ -113,8 +113,11 @@ def of_system(name, make):
     if system.active is not None:
         state = state * system.active
     lifted = slice(None)
-    if "near body" in system.regions and name == "wake":  # a cut face has no unique fine state
-        lifted = ~system.regions["near body"] & system.domain.mask
+    if name == "wake":  # all but p in cells that the body cuts
+        y, x = system.domain.shape
+        lifted = np.ones((y, x, 3), bool)
+        blocks = solver.grid.fluid.reshape(y, solver.refinement, x, solver.refinement)
+        lifted[..., 2] = blocks.all((1, 3))
     return solver, params, solver.lift(tf.constant(state)).numpy(), lifted
 
 

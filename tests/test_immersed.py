@@ -261,6 +261,17 @@ def test_bad_bodies(body, message):
         wake.solver(body=body)
 
 
+def test_a_body_across_a_periodic_side_is_one():
+    """Three of its six cells on either side, along x, along y and along both."""
+    for x, y in ((0.0, 0.8), (0.8, 0.0), (1.6, 1.6)):
+        across = immersed.union(
+            *(immersed.circle(x + a, y + b, 0.3) for a in (-1.6, 0, 1.6) for b in (-1.6, 0, 1.6))
+        )
+        assert Grid((16, 16), 0.1, body=across).of_body.any()
+    with pytest.raises(InputError, match="2 cells across it are too few"):
+        Grid((16, 16), 0.1, body=immersed.union(across, immersed.box((0.5, 0.7), (0.3, 1.2))))
+
+
 def test_bad_sides():
     with pytest.raises(InputError, match="lower x side='wall' is unknown"):
         Grid((8, 8), 0.1, (("slip", "slip"), ("wall", "outflow")))

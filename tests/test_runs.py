@@ -213,7 +213,13 @@ def test_a_kill_while_old_results_are_replaced_mixes_nothing(first, again, tmp_p
     with pytest.raises(KeyboardInterrupt):
         runs.gather(out)
     monkeypatch.undo()
+    with locked(out):  # by another that puts them in place
+        with pytest.raises(InputError, match="is in use by another run"):
+            runs.gather(out)
+        assert (out / runs.READY).exists()
     runs.gather(out)
+    with locked(out):
+        runs.gather(out)  # nothing is to be moved: a run may go on meanwhile
     assert (out / "results.csv").read_bytes() == (again[1] / "results.csv").read_bytes()
     assert not (out / ".evaluation").exists()
 

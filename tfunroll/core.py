@@ -105,7 +105,10 @@ class Solver(abc.ABC):
         return state
 
     def project(self, state: State) -> State:
-        """A state of the solver's own grid on the networks' grid; undoes ``lift``."""
+        """A state of the solver's own grid on the networks' grid; undoes ``lift``.
+
+        Beside an immersed body it need not: there the solver says what it does.
+        """
         return state
 
 

@@ -206,8 +206,13 @@ def gather(out: pathlib.Path) -> str:
     """Collects a run's saved results into tables and figures; trains and evaluates nothing.
 
     Args: out: a run's folder, or one that ``evaluate`` was told to write.
+    Raises:
+      InputError: for another folder, or one without results.
+      InUseError: if results of a complete evaluation wait there, which another process moves.
     """
-    _take_over(out)
+    if (out / READY).exists():
+        with locked(out):
+            _take_over(out)
     if not (out / provenance.FILE).exists():
         read_config(out)  # says so if this is no run's folder at all
     evaluation = provenance.read(out)

@@ -78,23 +78,29 @@ class SimulatedGroup(Simulation):
         given = {name: tf.constant(values) for name, values in self.params.items()}
         with tf.device("CPU:0") if self.on_cpu else contextlib.nullcontext():
             last, frames, forces = (x.numpy() for x in advance(tf.constant(state), given))
-        if not (positive(frames).all() and positive(last).all()):
-            self._fail(solver, state, unit)
+        good = positive(frames).all((2, 3))  # [sample, frame]
+        good[:, -1] &= positive(last).all((1, 2))
+        if not good.all():
+            frame = int(np.argmin(good.all(0)))
+            self._fail(solver, state, unit, frame, int(np.argmin(good[:, frame])))
         return {"last": last, "state": frames, "forces": forces}
 
     def diagnostics(self, records) -> Arrays:
         forces = self.of_frames("forces", records["forces"])
         return {**forces, "steady": forces["forces"][..., 1].std(1) < STEADY}
 
-    def _fail(self, solver, state, unit):
-        failure = find_failure(solver, state, self.params, UNIT)
-        if failure is None:  # another rounding of the same numbers may just escape
-            failure = find_failure(solver, np.full_like(state, np.nan), self.params, 0)
-        j, i = failure.cell
+    def _fail(self, solver, state, unit, frame, sample):
+        """The error of the sample whose flow failed within that frame."""
+        one = slice(sample, sample + 1)
+        params = {name: values[one] for name, values in self.params.items()}
+        failure = find_failure(solver, state[one], params, frame + 1)
+        time, where = unit + (frame + 1) / UNIT, ""
+        if failure:  # else another rounding of the same numbers has just escaped
+            (j, i), (x, y), time = failure.cell, failure.centre, unit + failure.time
+            where = f" in cell j={j}, i={i} at x={x:.3f}, y={y:.3f}"
         raise self.failed(
-            f"mach={self.mach[failure.sample]:g}: density or pressure is not positive at time "
-            f"{unit + failure.time:.4f} (spin-up included) in cell j={j}, i={i} at x="
-            f"{failure.centre[0]:.3f}, y={failure.centre[1]:.3f}"
+            f"mach={self.mach[sample]:g}: density or pressure is not positive at time "
+            f"{time:.4f} (spin-up included){where}"
         )
 
 

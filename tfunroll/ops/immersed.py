@@ -130,7 +130,10 @@ def _beyond(field, axis, shift, periodic, outside):
 
 
 def check_body(grid) -> None:
-    """InputError for a body that is missing, too small, or not well inside the domain."""
+    """InputError for a body that is missing, too small, or not well inside the domain.
+
+    Across a periodic side a body is one.
+    """
     (yc, xc), (height, length) = grid.centres, grid.extent
     solid = np.asarray(grid.body(*np.meshgrid(xc, yc))) < 0
     if not np.isfinite(grid.distance).all():
@@ -145,8 +148,17 @@ def check_body(grid) -> None:
         if not grid.periodic[axis] and (hit[0] or hit[-1]):
             side = f"the {grid.sides[axis][0 if hit[0] else 1]} side"
             raise InputError(f"body: it touches {side} along {name}, or lies partly outside of it")
-    parts, _ = ndimage.label(solid)
-    across = [min(s.stop - s.start for s in part) for part in ndimage.find_objects(parts)]
+    # Three copies along a periodic axis: the part whose place is in the middle one is whole there.
+    copies = np.tile(solid, [3 if periodic else 1 for periodic in grid.periodic])
+    parts, _ = ndimage.label(copies)
+    across = [
+        min(s.stop - s.start for s in part)
+        for part in ndimage.find_objects(parts)
+        if all(
+            not periodic or s.stop - s.start >= n or n <= s.start < 2 * n
+            for s, n, periodic in zip(part, solid.shape, grid.periodic, strict=True)
+        )
+    ]
     if min(across) < FEWEST:
         raise InputError(
             f"body: {min(across)} cells across it are too few; it needs at least {FEWEST}"

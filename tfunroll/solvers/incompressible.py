@@ -147,7 +147,11 @@ class Incompressible(Solver):
         return refine(state, self.refinement, self.grid.periodic)
 
     def project(self, state: State) -> State:
-        """A state of this solver on the coarser grid that it refines."""
+        """A state of this solver on the coarser grid that it refines.
+
+        It gives back what ``lift`` took, but for p in coarse cells that the body cuts: p is the
+        mean over their cells in the fluid alone, and ``lift`` knows no body.
+        """
         return coarsen(state, self.refinement, self.grid.fluid)
 
     def _entering(self, viscosity, inflow=None):
