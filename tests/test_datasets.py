@@ -339,7 +339,7 @@ def test_a_build_waits_for_the_workers_of_a_killed_one(tmp_path):
 
 def test_what_killed_builds_left_goes(tmp_path, monkeypatch):
     builder = datasets.builder_class("ks").of("tiny", tmp_path)
-    leftover = builder.data_path.parent / "incomplete.A1B2C3_1.0.0"
+    leftover = builder.data_path.parent / f"incomplete.A1B2C3_{builder.version}"
     others = [builder.data_path.parent / name for name in ("incomplete.A1B2C3_0.9.0", "notes")]
     for folder in (leftover, *others):
         (folder / "part").mkdir(parents=True)
