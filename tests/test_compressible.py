@@ -245,6 +245,7 @@ def test_forces_balance_the_momentum_that_leaves_a_box_of_cells():
 # ------------------------------------------------------------------ parameters, gradients
 
 
+@pytest.mark.slow
 def test_float32_agrees_with_float64():
     state, values = developed()
     solver = Compressible(aerofoil(), 2e-3, 20)
@@ -253,6 +254,7 @@ def test_float32_agrees_with_float64():
     np.testing.assert_allclose(single, run(solver, state, **values), atol=2e-4)
 
 
+@pytest.mark.slow
 def test_gradients_agree_with_finite_differences():
     """Of a random functional, in a random direction of the state, and in each parameter."""
     state, values = developed()

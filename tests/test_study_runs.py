@@ -120,6 +120,7 @@ def test_gathering_writes_everything_and_trains_nothing(whole):
     assert (out / "results.csv").read_bytes() == first
 
 
+@pytest.mark.slow
 def test_two_shards_give_the_table_of_the_whole(tiny, whole, tiny_data_dir, tmp_path):
     out = tmp_path / "sharded"
     for part in ("2/2", "1/2"):
