@@ -190,6 +190,7 @@ def test_nothing_is_lost_at_the_cut(viscous):
     np.testing.assert_array_equal(j[[0, 3], :, 0, mesh().body], 0)  # no mass, no energy
 
 
+@pytest.mark.slow
 def test_force_on_the_body_is_the_momentum_that_the_cells_lose():
     solver, state = Compressible(mesh(), 2e-3), developed()
     lost = -(rate(solver, state)[1:3] * mesh().volumes).sum((-2, -1))

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 BURGERS = f"{ROOT / 'examples' / 'burgers_numpy.py'}:SYSTEM"
 
 
+@pytest.mark.slow
 def test_a_run_of_an_own_system_from_its_data_to_its_tables(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT / "examples")
     data = datasets.generate_own(systems.get(BURGERS), tmp_path, trajectories=1, frames=30)

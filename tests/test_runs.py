@@ -255,6 +255,7 @@ def test_a_killed_evaluation_leaves_the_old_results(first, config, tmp_path, mon
     pd.testing.assert_frame_equal(before, pd.read_csv(out / "results.csv"))
 
 
+@pytest.mark.slow
 def test_start_from_a_trained_run(first, config, tmp_path):
     out = str(tmp_path / "next")
     text = runs.run(

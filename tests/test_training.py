@@ -19,6 +19,7 @@ CONFIG = RunConfig(
     curriculum="1:40,3:20",
     batch_size=4,
     learning_rate=1e-2,
+    initial="glorot",
     horizon=5,
     checkpoint_every=20,
     validate_every=20,
