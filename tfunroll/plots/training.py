@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tfunroll.plots.style import Style, styles_of
-from tfunroll.results import ORDER
+from tfunroll.results import ORDER, model_order
 
 RATE = "training/learning_rate"
 PANELS = {
@@ -32,7 +32,7 @@ def training(histories: Mapping[tuple[str, int], pd.DataFrame]) -> Figure:
     whole = whole[(whole["value"] > 0) & np.isfinite(whole["value"])]
     figure = Figure(figsize=(6.4, 8.0), layout="constrained")
     axes = figure.subplots(len(PANELS), 1, sharex=True)
-    names = dict.fromkeys(whole["modality"])
+    names = model_order(whole["modality"])
     styles = dict.fromkeys(names, SHARED_STYLE) | styles_of(n for n in names if n in ORDER)
     for ax, (quantity, label) in zip(axes, PANELS.items(), strict=True):
         part = whole[whole["quantity"] == quantity]
