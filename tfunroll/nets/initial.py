@@ -6,7 +6,7 @@ import numpy as np
 from tfunroll.core import check_choice
 
 INITIAL = ("glorot", "fan_in", "zero", "glorot_zero", "he_zero")
-# Of each architecture the start that trained best on validation data: see docs/networks.md.
+# Starts chosen on validation data, for the architectures that were measured: docs/networks.md.
 BEST = {"resnet": "zero"}
 MATRICES = ("kernel", "qkv", "mix")  # [in, out], by the names that layers give them
 BIASES = ("bias", "mix_bias")
