@@ -1,0 +1,85 @@
+"""A network's trainable weights as one vector, and the network as a function of that vector."""
+
+import math
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfunroll.core import InputError
+
+
+class Weights:
+    """The trainable weights of a Keras model in one vector, in the order of its variables.
+
+    Attributes:
+      net: the model, built.
+      size: number of weights, P.
+    Raises:
+      InputError: for a model that is not built, has no trainable weights, has them in several
+        dtypes, or keeps a state of its own that changes while it trains.
+    """
+
+    def __init__(self, net: keras.Model):
+        _check(net)
+        self.net = net
+        self._variables = list(net.trainable_variables)
+        self._sizes = [math.prod(v.shape) for v in self._variables]
+        self.size = sum(self._sizes)
+
+    @property
+    def layout(self) -> str:
+        """Names and shapes in the order of the vector, for files: "kernel 6x26; bias 26; …"."""
+        return "; ".join(f"{v.name} {'x'.join(map(str, v.shape))}" for v in self._variables)
+
+    def read(self) -> tf.Tensor:
+        """The model's weights now, [P]."""
+        return tf.concat([tf.reshape(v.value, [-1]) for v in self._variables], 0)
+
+    def write(self, flat: tf.Tensor | np.ndarray) -> None:
+        """Gives the model the weights of a vector, [P]."""
+        for variable, value in zip(self._variables, self._split(flat), strict=True):
+            variable.assign(value)
+
+    def at(self, flat: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+        """The model with the weights of a vector [P], which it is differentiable by.
+
+        Args:
+          flat: [P].
+        Returns: x -> model(x); the model's own weights play no part.
+        """
+        values = self._split(flat)
+
+        def net(x):
+            with keras.StatelessScope(list(zip(self._variables, values, strict=True))):
+                return self.net(x, training=False)
+
+        return net
+
+    def _split(self, flat):
+        parts = tf.split(flat, self._sizes, axis=-1)
+        return [tf.reshape(p, v.shape) for p, v in zip(parts, self._variables, strict=True)]
+
+
+def _check(net) -> None:
+    if not isinstance(net, keras.Model):
+        raise InputError(f"net is a {type(net).__name__}; needed: a keras.Model")
+    if not net.built or not net.trainable_variables:
+        raise InputError(
+            f"net={net.name!r} is not built or has no trainable weights; call it once on an input "
+            "of its shape, or build it by build_for(system)"
+        )
+    dtypes = {v.dtype for v in net.trainable_variables}
+    if len(dtypes) > 1:
+        raise InputError(f"net={net.name!r} has weights of several dtypes: {sorted(dtypes)}")
+    for layer in net._flatten_layers(include_self=False):
+        # An unrolled step would update it once per step, and a loop backwards would do so again.
+        random = any(isinstance(g, keras.random.SeedGenerator) for g in vars(layer).values())
+        if random or (isinstance(layer, keras.layers.BatchNormalization) and layer.trainable):
+            raise InputError(
+                f"net={net.name!r}: layer {layer.name!r} ({type(layer).__name__}) changes a state "
+                "of its own while training, which unrolled training does not carry; use "
+                "LayerNormalization or GroupNormalization, input noise of the Trainer, or freeze "
+                "it (trainable=False)"
+            )
