@@ -15,6 +15,7 @@ PACKAGES = {
     "tfunroll.plots": "tfunroll/plots",
     "tfunroll.systems": "tfunroll/systems",
     "tfunroll.study": "tfunroll/study",
+    "tfunroll.training": "tfunroll/training",
     "tfunroll.datasets": "datasets",
     "tfunroll.datasets.kuramoto_sivashinsky": "datasets/kuramoto_sivashinsky",
     "tfunroll.datasets.kolmogorov_flow": "datasets/kolmogorov_flow",

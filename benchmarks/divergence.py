@@ -11,7 +11,10 @@ import tensorflow as tf
 from absl import app, flags
 
 from tfunroll import systems
-from tfunroll.jobs import _session
+from tfunroll.evaluation import Evaluator
+from tfunroll.jobs import load_data
+from tfunroll.models import load_weights
+from tfunroll.plan import Plan
 from tfunroll.run_folder import network_folder, read_config
 from tfunroll.unrolling import rollout
 
@@ -32,8 +35,10 @@ def show(name: str, u: np.ndarray, r: np.ndarray) -> None:
 
 
 def of_run(out: pathlib.Path) -> None:
-    _, trainer, evaluator = _session(read_config(out))
-    config, system, measured = trainer.config, evaluator.system, evaluator.system.measured
+    plan = Plan(config := read_config(out))
+    dataset, stepper = load_data(config), plan.stepper(plan.net(0))
+    evaluator = Evaluator(stepper, plan.system, dataset, plan.settings(dataset))
+    system, measured = plan.system, plan.system.measured
     references = evaluator._references[..., measured]
 
     def show_all(name):
@@ -47,7 +52,7 @@ def of_run(out: pathlib.Path) -> None:
     show(f"another reference of {system.name}", references[others], references[ours])
     for modality in config.modalities:
         for seed in config.seeds:
-            trainer.compiled.load(network_folder(config, modality, seed) / "checkpoints")
+            load_weights(network_folder(config, modality, seed), stepper.net)
             show_all(f"{modality} {seed}")
 
 

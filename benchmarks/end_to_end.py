@@ -44,12 +44,11 @@ def main(_):
     if FLAGS.cache:
         cli.keep_compiled_programs()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-
     from tfunroll.config import MODALITIES, RunConfig
     from tfunroll.evaluation import Evaluator
-    from tfunroll.jobs import labels_of, load_data, settings_of
-    from tfunroll.training import Job, Trainer
+    from tfunroll.jobs import labels_of, load_data
+    from tfunroll.plan import Plan
+    from tfunroll.training.trainer import Updates
 
     clock.seconds["start-up"] = time.perf_counter() - BEGAN
     with tempfile.TemporaryDirectory() as folder:
@@ -62,24 +61,23 @@ def main(_):
         with clock.part("data"):
             dataset = load_data(config)
         with clock.part("compile"):
-            trainer = Trainer(config, dataset)
-            _compile(trainer, tf)
+            plan = Plan(config)
+            trainer = plan.trainer(dataset, plan.callbacks(dataset))
+            for modality in MODALITIES:  # calls that make no update
+                for stage in plan.schedule(modality).stages:
+                    Updates(trainer, stage)(0)
+            trainer.callbacks[0].validate(trainer.weights.read())[0].numpy()
         _time_calls(trainer, clock)
         with clock.part("train and host"):
-            shared = config.shared_stages()
-            stages = len(trainer.stages)
+            shared = plan.schedule("ONE").first(config.shared_stages())
             start = pathlib.Path(folder) / "shared"
-            trainer.train(Job("ONE", 0, 0, shared), start)
+            trainer.with_schedule(shared).fit(0, start)
             for modality in MODALITIES:
-                job = Job(modality, 0, shared, stages)
-                trainer.train(job, pathlib.Path(folder) / modality, start=start)
+                of_modality = trainer.with_schedule(plan.schedule(modality))
+                of_modality.fit(0, pathlib.Path(folder) / modality, start=start)
         with clock.part("compile"):
-            evaluator = Evaluator(
-                trainer.compiled.stepper,
-                trainer.compiled.system,
-                dataset,
-                settings_of(config, dataset),
-            )
+            stepper = trainer.objective.stepper
+            evaluator = Evaluator(stepper, plan.system, dataset, plan.settings(dataset))
             evaluator.run(labels_of(config, "ONE", 0))
         with clock.part("evaluate"):
             for modality in MODALITIES:
@@ -98,36 +96,21 @@ def main(_):
     show(rows, ("tensorflow", "keras"), FLAGS.json)
 
 
-def _compile(trainer, tf):
-    """Traces and compiles all that training needs: calls that make no update."""
-    zero, one = tf.constant(0, tf.int64), tf.constant(1.0)
-    for stage in trainer.stages:
-        for modality in ("ONE", "NOG", "WIG"):
-            unrolling = trainer.config.unrolling(modality, stage)
-            call = trainer.compiled.call(unrolling, trainer.config.batch(modality, stage))
-            call(zero, zero, zero, zero, one, one)["gradient_norm"].numpy()
-    trainer.compiled.validate()[0].numpy()
-
-
 def _time_calls(trainer, clock):
     """Counts the time in compiled calls and validations as training."""
+    import tensorflow as tf
 
     def timed(function):
         def call(*arguments):
             with clock.part("train"):
                 out = function(*arguments)
-                _first(out).numpy()
+                tf.nest.flatten(out)[0].numpy()
             return out
 
         return call
 
-    calls = trainer.compiled.calls
-    calls.update({key: timed(call) for key, call in calls.items()})
-    trainer.compiled.validate = timed(trainer.compiled.validate)
-
-
-def _first(out):
-    return out["gradient_norm"] if isinstance(out, dict) else out[0]
+    trainer._calls.update({key: timed(call) for key, call in trainer._calls.items()})
+    trainer.callbacks[0].validate = timed(trainer.callbacks[0].validate)
 
 
 if __name__ == "__main__":

@@ -93,29 +93,20 @@ def slow_solver(workers, processes):
 def update(system):
     """One NOG update of the demo's network, m = 4, batch 16, of a hundred in one call."""
     import numpy as np
-    import tensorflow as tf
 
     from tfunroll.config import RunConfig
     from tfunroll.data import Dataset, Trajectories
-    from tfunroll.training import Trainer
+    from tfunroll.plan import Plan
+    from tfunroll.training.trainer import Updates
 
     rng, sizes = np.random.default_rng(0), np.linspace(7, 10, 6, dtype=np.float32)
     states = rng.standard_normal((6, 40, 48, 1)).astype(np.float32)
     whole = Trajectories(states, {"domain_size": sizes}, tuple("abcdef"), np.zeros(6), {})
     dataset = Dataset("random", "states", {"train": whole, "validation": whole}, 1.0, "")
     config = RunConfig(system=system, modalities=("NOG",), curriculum="4:1000:1e-9", horizon=5)
-    trainer = Trainer(config.resolved(), dataset)
-    (stage,), compiled = trainer.stages, trainer.compiled
-    call = compiled.call(config.unrolling("NOG", stage), 16)
-
-    def run():
-        compiled.reset(0)
-        seed, before, drawn, stop = (tf.constant(n, tf.int64) for n in (0, 0, 0, 20))
-        return call(seed, before, drawn, stop, tf.constant(1e-9), tf.constant(0.0))[
-            "gradient_norm"
-        ].numpy()
-
-    return run
+    plan = Plan(config.resolved())
+    updates = Updates(plan.trainer(dataset), plan.schedule("NOG").stages[0])
+    return lambda: updates(20)
 
 
 def main(_):

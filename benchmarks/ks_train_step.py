@@ -20,13 +20,14 @@ FLAGS = flags.FLAGS
 def ours(width, depth, steps, batch, modality):
     """(function of one update, seconds to trace and compile) of tfunroll."""
     import numpy as np
-    import tensorflow as tf
 
     from tfunroll import systems
     from tfunroll.config import RunConfig
     from tfunroll.data import Dataset, Trajectories
+    from tfunroll.plan import Plan
+    from tfunroll.training.schedule import Stage
+    from tfunroll.training.trainer import Updates
     from tfunroll.unrolling import of_modality
-    from tfunroll.updates import Updates
 
     sizes = np.array(systems.get("ks").splits["train"], np.float32)
     # small states and a network that starts at zero, so that no horizon diverges
@@ -34,20 +35,15 @@ def ours(width, depth, steps, batch, modality):
     split = Trajectories(u, {"domain_size": sizes}, tuple("abcdef"), np.zeros(6), {})
     dataset = Dataset("random", "tiny", {"train": split, "validation": split}, 1.0, "")
     config = RunConfig(width=width, depth=depth, learning_rate=1e-6, initial="zero").resolved()
-    updates = Updates(config, dataset)
-    call = updates.call(of_modality(modality, steps), batch)
-    zero, rate, warmup = tf.constant(0, tf.int64), tf.constant(1e-6), tf.constant(0.0)
-
-    def run(count):
-        call(zero, zero, zero, updates.state.update + count, rate, warmup)["gradient_norm"].numpy()
-
+    stage = Stage(of_modality(modality, steps), 1000, 1e-6, batch_size=batch)
+    updates = Updates(Plan(config).trainer(dataset), stage)
     began = time.perf_counter()
-    run(0)
+    updates(0)
     compiled = time.perf_counter() - began
 
     def several():
-        run(FLAGS.updates)
-        assert int(updates.state.skipped) == 0
+        updates(FLAGS.updates)
+        assert int(updates.carry["guard"]["skipped"]) == 0
 
     return several, compiled
 

@@ -29,36 +29,31 @@ def measure(steps: int, rematerialise: bool) -> dict:
     import tensorflow as tf
 
     from tfunroll.config import RunConfig
-    from tfunroll.losses import supervised
-    from tfunroll.models import build_net, build_stepper
-    from tfunroll.systems import get
-    from tfunroll.unrolling import WIG, unroll
+    from tfunroll.losses import Supervised
+    from tfunroll.nets.weights import Weights
+    from tfunroll.plan import Plan
+    from tfunroll.training.core import Batch, Objective
+    from tfunroll.unrolling import WIG
 
     config = RunConfig(width=FLAGS.width, depth=FLAGS.depth).resolved()
-    system = get("ks")
-    net = build_net(config, 0)
-    stepper = build_stepper(config, net, system.features(config.mode))
+    plan = Plan(config)
+    weights = Weights(net := plan.net(0))
+    objective = Objective(plan.stepper(net), weights, Supervised(), rematerialise)
     rng = np.random.default_rng(0)
     frames = tf.constant(0.01 * rng.standard_normal((FLAGS.batch, steps + 1, 48, 1)), tf.float32)
     size = tf.constant(rng.uniform(7, 10, FLAGS.batch), tf.float32)
 
     @tf.function(jit_compile=True, autograph=False)
     def gradient(frames, size):
-        with tf.GradientTape() as tape:
-            step = stepper.bind({"domain_size": size})
-            loss, _ = unroll(
-                *(step, frames[:, 0], frames[:, 1:], supervised(), WIG(steps)),
-                loop=True,
-                rematerialise=rematerialise,
-            )
-        return tape.gradient(loss, [v.value for v in net.trainable_variables])
+        batch = Batch(frames[:, 0], frames[:, 1:], {"domain_size": size})
+        return objective.gradient(weights.read(), batch, WIG(steps)).vector
 
     idle = _memory("VmRSS")
-    gradient(frames, size)[0].numpy()
+    gradient(frames, size).numpy()
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # forget the peak so far, compilation included
     began = time.perf_counter()
-    gradient(frames, size)[0].numpy()
+    gradient(frames, size).numpy()
     return {"memory": _memory("VmHWM") - idle, "seconds": time.perf_counter() - began}
 
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tfunroll import core, metrics
-from tfunroll.losses import supervised
+from tfunroll.losses import Supervised
 from tfunroll.solvers.external import solver_errors
 from tfunroll.systems.base import SPLITS, TEST_SPLITS
 from tfunroll.unrolling import of_modality, unroll
@@ -233,8 +233,9 @@ def check_stepper(make, net, params, state, solver=None, off=None):
         plan = of_modality(modality, 2)
         with tf.GradientTape() as tape:
             tape.watch(weights)
+            loss = Supervised().bind(given)
             loss, _ = unroll(
-                stepper.bind(given), u, targets[:, : plan.steps], supervised(), plan, loop=False
+                stepper.bind(given), u, targets[:, : plan.steps], loss, plan, loop=False
             )
         slopes = tape.gradient(loss, weights)
         assert all(s is not None and np.isfinite(s).all() for s in slopes), modality

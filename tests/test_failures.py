@@ -15,12 +15,12 @@ import pytest
 import tensorflow as tf
 
 from tfunroll import failures, runs, systems
-from tfunroll.checkpoints import is_whole
 from tfunroll.config import RunConfig
 from tfunroll.core import IncompleteError, InputError
 from tfunroll.failures import FailedError
 from tfunroll.run_folder import InUseError, free_folder
-from tfunroll.training import TrainingDivergedError
+from tfunroll.training.checkpoints import Checkpoints
+from tfunroll.training.trainer import TrainingDivergedError
 from tfunroll.unrolling import rollout
 
 KS = systems.get("ks")
@@ -140,14 +140,14 @@ def test_two_runs_without_a_name_never_share_a_folder(config, tmp_path, monkeypa
 
 
 def test_a_failed_network_is_a_failed_run(config, tmp_path, monkeypatch, capsys):
-    original = runs.train_network
+    original = runs.train_networks
 
-    def diverging(config, modality, seed):
-        if seed == 1:
-            raise TrainingDivergedError(f"{modality} {seed}:\n200 updates in a row were skipped")
-        return original(config, modality, seed)
+    def diverging(config, modality, seeds):
+        if seeds == (1,):
+            raise TrainingDivergedError(f"{modality} 1:\n200 updates in a row were skipped")
+        return original(config, modality, seeds)
 
-    monkeypatch.setattr(runs, "train_network", diverging)
+    monkeypatch.setattr(runs, "train_networks", diverging)
     expected = "1 of 3 failed: ONE 1: TrainingDivergedError: ONE 1: 200 updates .*--resume tries"
     with pytest.raises(FailedError, match=expected) as caught:
         runs.run(config)
@@ -156,7 +156,7 @@ def test_a_failed_network_is_a_failed_run(config, tmp_path, monkeypatch, capsys)
     shown = capsys.readouterr().out
     assert "\nONE " in shown  # the others' table, with the gap named
     assert "not trained to their end, so not in this table: ONE 1" in shown
-    monkeypatch.setattr(runs, "train_network", original)
+    monkeypatch.setattr(runs, "train_networks", original)
     assert "not trained" not in runs.run(replace(config, resume=True))
     assert set(pd.read_csv(tmp_path / "run" / "results.csv").seed) == {0, 1}
 
@@ -181,15 +181,17 @@ def test_a_failed_evaluation_leaves_the_old_results(out, monkeypatch):
 def test_a_finished_network_with_a_damaged_checkpoint_is_trained_to_its_end_again(config, out):
     before = values(out)
     checkpoints = out / "ONE" / "1" / "checkpoints"
-    for path in checkpoints.glob("ckpt-4.*"):
+    for path in checkpoints.glob("ckpt-4.npz"):
         path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(FailedError, match="ONE 1: .*ckpt-4 is damaged .*train.py --resume trains"):
+    with pytest.raises(
+        FailedError, match="ONE 1: .*ckpt-4.npz is damaged .*train.py --resume trains"
+    ):
         runs.evaluate(out, workers=1)
     again = replace(config, resume=True)
     runs.run(again)
     np.testing.assert_array_equal(values(out), before)
-    assert is_whole(checkpoints, 4)
-    for path in checkpoints.glob("*.index"):
+    assert Checkpoints(checkpoints).is_whole(4)
+    for path in checkpoints.glob("*.npz"):
         path.write_bytes(b"")
     with pytest.raises(FailedError, match=r"ONE 1: .* no other is left: delete .*checkpoints to"):
         runs.run(again)

@@ -12,7 +12,7 @@ from tfunroll import metrics, systems
 from tfunroll.core import Domain, InputError
 from tfunroll.evaluation import Persistence, Settings, evaluate
 from tfunroll.features import Features
-from tfunroll.losses import supervised
+from tfunroll.losses import Supervised
 from tfunroll.metrics import Forces, StaggeredGrid
 from tfunroll.metrics.forces import dominant_frequency
 from tfunroll.plots.forces import forces as picture
@@ -154,8 +154,8 @@ def test_the_loss_counts_where_channels_live():
     a, b = np.zeros((2, 4, 4, 3)), np.ones((2, 4, 4, 3))
     b[:, 1, :, 0] = 3.0
     b[:, 0] = np.nan  # outside
-    loss = supervised(2, active)(None, tf.constant(a), tf.constant(b))
-    np.testing.assert_allclose(loss, (4 * 9 + 12 * 1) / 16)
+    loss = Supervised(2, active).bind({})(0, None, tf.constant(a), tf.constant(b))
+    np.testing.assert_allclose(loss, [(4 * 9 + 12 * 1) / 16] * 2)
 
 
 def test_increments_are_zero_where_nothing_lives():

@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from trainings import trainer_of
 
 from tfunroll import nets, systems
 from tfunroll.config import RunConfig
 from tfunroll.data import Dataset, Trajectories
+from tfunroll.plan import Plan
 from tfunroll.study import costs
-from tfunroll.training import Job, Trainer
 from tfunroll.unrolling import rollout
 
 KS = systems.get("ks")
@@ -47,23 +48,24 @@ def dataset():
     return Dataset("kuramoto_sivashinsky", "tiny", splits, 1.0, "")
 
 
-def errors_of(trainer, modality, folder):
+def errors_of(trainer):
     """Validation error, 5 frames on other trajectories, before and after a training."""
-    trainer.compiled.reset(0)
-    before = float(trainer.compiled.validate()[0])
-    done = trainer.train(Job(modality, 0, 0, len(trainer.stages)), folder)
-    assert done["skipped"] == 0
-    return before, float(trainer.compiled.validate()[0])
+    validate = trainer.callbacks[0].validate
+    before = float(validate(tf.constant(trainer._initial(0)))[0])
+    done = trainer.fit(0)
+    assert done.skipped == 0
+    return before, done.validation_error
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["correction", "prediction"])
 @pytest.mark.parametrize("net", nets.NETS)
-def test_trains_as_one_nog_and_wig(net, mode, dataset, tmp_path):
+def test_trains_as_one_nog_and_wig(net, mode, dataset):
     config = replace(CONFIG, net=net, mode=mode, residual=mode == "prediction")
-    trainer = Trainer(config.resolved(), dataset)
+    trainer = trainer_of(config, dataset)
     for modality in ("ONE", "NOG", "WIG"):
-        before, after = errors_of(trainer, modality, tmp_path / modality)
+        schedule = Plan(config.resolved()).schedule(modality)
+        before, after = errors_of(trainer.with_schedule(schedule))
         assert after < 0.7 * before, modality
 
 
@@ -90,12 +92,12 @@ def test_compiles_with_a_looped_horizon(system, net, monkeypatch):
     assert seconds > 0
 
 
-def test_trains_in_mixed_precision(dataset, tmp_path):
+def test_trains_in_mixed_precision(dataset):
     config = replace(CONFIG, net="fno", precision="mixed_bfloat16")
-    trainer = Trainer(config.resolved(), dataset)
-    assert trainer.compiled.net.compute_dtype == "bfloat16"
-    assert {v.dtype for v in trainer.compiled.net.trainable_variables} == {"float32"}
-    before, after = errors_of(trainer, "WIG", tmp_path)
+    trainer = trainer_of(config, dataset, modality="WIG")
+    assert trainer.weights.net.compute_dtype == "bfloat16"
+    assert trainer.dtype == "float32"
+    before, after = errors_of(trainer)
     assert after < 0.7 * before
 
 

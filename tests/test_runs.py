@@ -336,7 +336,7 @@ def test_sigterm_saves_and_resume_equals_the_uninterrupted_run(config, tmp_path)
     out = tmp_path / "stopped"
     config = replace(config, out=str(out), checkpoint_every=5, workers=2)
     process = train(config)
-    wait_for(out, "shared/*/checkpoints/*.index", process)
+    wait_for(out, "shared/*/checkpoints/*.npz", process)
     second = train(config, "--resume")  # while the first one is at work
     assert second.wait(120) == 2
     assert "is in use by another run (process" in second.stdout.read()

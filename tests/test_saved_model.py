@@ -10,10 +10,12 @@ import tensorflow as tf
 
 import tfunroll
 from tfunroll import systems
-from tfunroll.checkpoints import Checkpoints
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
-from tfunroll.models import build_net, check_start, save_description
+from tfunroll.models import check_start, save_description
+from tfunroll.nets.weights import Weights
+from tfunroll.plan import Plan
+from tfunroll.training.checkpoints import Checkpoints
 
 EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "step_saved_model.py"
 
@@ -21,9 +23,9 @@ EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "step_saved_model.py"
 def trained(folder, **options):
     """A network's folder, as a run leaves it."""
     config = RunConfig(**{"width": 4, "depth": 1, **options}).resolved()
-    net = build_net(config, 3)
+    net = Plan(config).net(3)
     save_description(folder, config, systems.get("ks").features(config.mode), net)
-    Checkpoints(folder / "checkpoints", [v.value for v in net.variables]).save(1)
+    Checkpoints(folder / "checkpoints").save(1, {"net": Weights(net).part()})
     return config
 
 

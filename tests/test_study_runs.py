@@ -192,7 +192,7 @@ def test_a_killed_study_resumes_to_the_same_table(number, tiny, whole, tiny_data
     description, out = written(tmp_path, TINY), tmp_path / "killed"
     process = start(out, description, tiny_data_dir)
     end = time.monotonic() + 200
-    while not list(out.glob("runs/*/WIG/*/checkpoints/*.index")):
+    while not list(out.glob("runs/*/WIG/*/checkpoints/*.npz")):
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -1,163 +1,136 @@
 """The Trainer on a few short trajectories: small enough for seconds, real in every part."""
 
-from dataclasses import replace
-
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from trainings import KS, SOLVER, Recorder, dataset, small_net, small_trainer
 
-from tfunroll import systems
-from tfunroll.config import RunConfig
 from tfunroll.core import InputError
-from tfunroll.data import Dataset, Trajectories
-from tfunroll.training import Job, Trainer, TrainingDivergedError, TrainingStoppedError
-from tfunroll.unrolling import WIG, rollout
-
-CONFIG = RunConfig(
-    width=4,
-    depth=1,
-    curriculum="1:40,3:20",
-    batch_size=4,
-    learning_rate=1e-2,
-    initial="glorot",
-    horizon=5,
-    checkpoint_every=20,
-    validate_every=20,
-    jit="off",
+from tfunroll.losses import PhysicsResidual, Supervised
+from tfunroll.steppers import ParallelCorrection, Prediction
+from tfunroll.training import guard
+from tfunroll.training.callbacks import Callback, Checkpoint, Every, Validation
+from tfunroll.training.schedule import Schedule, Stage
+from tfunroll.training.trainer import (
+    Trainer,
+    TrainingDivergedError,
+    TrainingStoppedError,
+    Updates,
 )
+from tfunroll.unrolling import NOG, ONE, WIG
+
+FIRST, SECOND = Stage(ONE, 40, 1e-2, batch_size=4), Stage(WIG(3), 20, 1e-2, batch_size=4)
 
 
-def trajectories(seed, frames=40):
-    system = systems.get("ks")
-    sizes = np.array([7.2, 8.0, 9.6])
-    u = tf.constant(system.initial_state({"domain_size": sizes}, seed))
-    states = rollout(system.reference().bind({"domain_size": tf.constant(sizes)}), u, 60 + frames)
-    return Trajectories(
-        states=states[:, 60:].numpy().astype(np.float32),
-        params={"domain_size": sizes.astype(np.float32)},
-        ids=("a", "b", "c"),
-        start_times=np.zeros(3),
-        diagnostics={},
+@pytest.fixture(scope="module")
+def data():
+    return dataset()
+
+
+@pytest.fixture(scope="module")
+def trainer(data):
+    callbacks = [Validation(data.splits["validation"], 20, 5), Checkpoint(20)]
+    return small_trainer(data, [FIRST, SECOND], callbacks=callbacks)
+
+
+def eager(data, schedule, **more):
+    return small_trainer(data, schedule, jit=False, **more)
+
+
+def test_training_lowers_the_loss_and_reports_all_states(data):
+    recorder = Recorder()
+    callbacks = [Validation(data.splits["validation"], 20, 5), recorder]
+    done = eager(data, [FIRST, SECOND], callbacks=callbacks).fit()
+    losses = list(recorder.of("training/loss").values())
+    assert done.updates == 60
+    assert losses[-1] < 0.7 * losses[0]
+    assert sum(recorder.reported) == 40 * 4 + 20 * 4 * 3
+    assert list(recorder.of("validation/relative_error")) == [20, 40, 60]
+    assert [n for n in recorder.rows[60] if n.startswith("gradient")] == [
+        f"gradient_by_step/0{k}" for k in (1, 2, 3)
+    ]
+    history = done.history[done.history["quantity"] == "training/loss"]
+    assert dict(zip(history["update"], history["value"], strict=True)) == recorder.of(
+        "training/loss"
     )
 
 
-@pytest.fixture(scope="module")
-def dataset():
-    splits = {"train": trajectories(0), "validation": trajectories(1)}
-    return Dataset("kuramoto_sivashinsky", "tiny", splits, 1.0, "")
-
-
-@pytest.fixture(scope="module")
-def trainer(dataset):
-    return Trainer(replace(CONFIG, jit="on").resolved(), dataset)
-
-
-def weights(trainer):
-    return [v.numpy() for v in trainer.compiled.net.variables]
-
-
-def assert_equal(a, b):
-    for x, y in zip(a, b, strict=True):
-        np.testing.assert_array_equal(x, y)
-
-
-def whole(trainer, modality="WIG", seed=0):
-    return Job(modality, seed, 0, len(trainer.stages))
-
-
-class Recorder:
-    """Stands in for summaries.Summaries."""
-
-    def __init__(self):
-        self.rows, self.errors, self.reasons = {}, {}, []
-
-    def start(self, update): ...
-
-    def updates(self, update, values, by_step):
-        self.rows[update] = (values, by_step)
-
-    def validation(self, update, error, rollout, reference):
-        self.errors[update] = error
-
-    def skipped(self, update, reason):
-        self.reasons.append(reason)
-
-
-def test_training_lowers_the_loss_and_reports_all_states(trainer, tmp_path):
-    seen, recorder = [], Recorder()
-    done = trainer.train(whole(trainer), tmp_path, summaries=recorder, report=seen.append)
-    losses = [values["loss"] for values, _ in recorder.rows.values()]
-    assert done["updates"] == 60
-    assert losses[-1] < 0.7 * losses[0]
-    assert sum(seen) == 40 * 4 + 20 * 4 * 3
-    assert len(recorder.errors) == 3
-    assert recorder.rows[60][1].shape == (3,)
-
-
-def test_one_trace_for_all_seeds(trainer, tmp_path):
+def test_one_trace_for_all_seeds(trainer):
     for seed in (0, 1):
-        trainer.train(whole(trainer, seed=seed), tmp_path / str(seed))
-    counts = [call.experimental_get_tracing_count() for call in trainer.compiled.calls.values()]
-    assert counts == [1] * len(counts)
-    assert trainer.compiled.validate.experimental_get_tracing_count() == 1
+        trainer.fit(seed)
+    counts = [call.experimental_get_tracing_count() for call in trainer._calls.values()]
+    assert counts == [1] * 2
+    assert trainer.callbacks[0].validate.experimental_get_tracing_count() == 1
 
 
-def test_same_seed_same_weights_and_other_seed_others(trainer, dataset, tmp_path):
-    trainer.train(whole(trainer), tmp_path / "a")
-    first = weights(trainer)
-    trainer.train(whole(trainer, seed=1), tmp_path / "b")
-    assert any((x != y).any() for x, y in zip(first, weights(trainer), strict=True))
-    again = Trainer(trainer.config, dataset)
-    again.train(whole(again), tmp_path / "c")
-    assert_equal(first, weights(again))
+def test_same_seed_same_weights_and_other_seed_others(trainer, data):
+    first = trainer.fit(0).weights
+    assert (first != trainer.fit(1).weights).any()
+    again = small_trainer(data, [FIRST, SECOND]).fit(0)
+    np.testing.assert_array_equal(first, again.weights)
+
+
+def test_the_network_has_the_weights_afterwards(trainer):
+    done = trainer.fit(3)
+    np.testing.assert_array_equal(trainer.weights.read(), done.weights)
+
+
+class KilledError(Exception):
+    pass
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
-def test_resume_equals_the_uninterrupted_run(trainer, tmp_path, stop_after):
-    trainer.train(whole(trainer), tmp_path / "whole")
-    expected = [v.numpy() for v in trainer.compiled.variables]
+def test_resume_equals_the_uninterrupted_run(trainer, data, tmp_path, stop_after):
+    expected = trainer.fit(0)
 
-    class KilledError(Exception):
-        pass
+    class Kill(Callback):
+        calls = 0
 
-    calls = []
+        def called(self, fit):
+            self.calls += 1
+            if self.calls > stop_after:
+                raise KilledError
 
-    def kill(states):
-        calls.append(states)
-        if len(calls) > stop_after:
-            raise KilledError
-
+    killed = small_trainer(data, [FIRST, SECOND], callbacks=[*trainer.callbacks, Kill()])
     with pytest.raises(KilledError):
-        trainer.train(whole(trainer), tmp_path / "part", report=kill)
-    trainer.train(whole(trainer), tmp_path / "part")
-    assert_equal(expected, [v.numpy() for v in trainer.compiled.variables])
+        killed.fit(0, tmp_path)
+    done = trainer.fit(0, tmp_path)
+    np.testing.assert_array_equal(expected.weights, done.weights)
+    assert done.training_loss == expected.training_loss
+    assert done.validation_error == expected.validation_error
 
 
-def test_later_stages_go_on_from_the_shared_one(trainer, tmp_path):
-    trainer.train(whole(trainer), tmp_path / "whole")
-    expected = weights(trainer)
-    trainer.train(Job("ONE", 0, 0, 1), tmp_path / "shared")
-    trainer.train(Job("WIG", 0, 1, 2), tmp_path / "wig", start=tmp_path / "shared")
-    assert_equal(expected, weights(trainer))
+def test_later_stages_go_on_from_shared_ones(trainer, tmp_path):
+    expected = trainer.fit(0)
+    trainer.with_schedule(FIRST).fit(0, tmp_path / "shared")
+    done = trainer.fit(0, tmp_path / "wig", start=tmp_path / "shared")
+    np.testing.assert_array_equal(expected.weights, done.weights)
+    with pytest.raises(InputError, match="start: no checkpoint in .*none"):
+        trainer.fit(0, start=tmp_path / "none")
+    other = trainer.with_schedule([Stage(ONE, 30), SECOND])
+    with pytest.raises(InputError, match="at update 40, where no stage .* allowed: 30, 50"):
+        other.fit(0, start=tmp_path / "shared")
 
 
-def test_start_from_takes_weights_only(trainer, tmp_path):
-    trainer.train(Job("ONE", 0, 0, 1), tmp_path / "one")
-    trained = weights(trainer)
-    trainer.compiled.reset(5)
-    trainer.compiled.load(tmp_path / "one")
-    assert_equal(trained, weights(trainer))
-    with pytest.raises(InputError, match="no checkpoint"):
-        trainer.compiled.load(tmp_path / "none")
+def test_a_training_may_begin_with_given_weights(trainer):
+    given = trainer.fit(7).weights
+    begun = []
+    trainer = trainer.with_schedule(Stage(ONE, 1, 1e-9))
+    trainer.callbacks = [Every(1, lambda fit: begun.append(fit.flat.numpy()))]
+    trainer.fit(0, weights=given)
+    np.testing.assert_allclose(begun[0], given, atol=1e-8)
+    with pytest.raises(InputError, match=r"initial gives weights of shape .3,., the network has"):
+        trainer.fit(0, weights=np.zeros(3))
 
 
 def test_gradient_norm_by_step_is_the_gradient_of_the_entering_state(trainer):
-    drawn = trainer.compiled.windows.draw(0, tf.constant(0, tf.int64), 4, 2)
-    windows, params = trainer.compiled.windows.read(*drawn, 2)
-    _, _, by_step = trainer.compiled.loss_and_gradients(
-        windows[:, 0], windows[:, 1:], params, WIG(2)
-    )
-    step = trainer.compiled.stepper.bind(params)
+    drawn = trainer.windows.draw(0, tf.constant(0, tf.int64), 4, 2)
+    windows, params = trainer.windows.read(*drawn, 2)
+    batch = trainer._sample(drawn, tf.constant(0, tf.int64), tf.constant(0, tf.int64), 2)
+    flat = trainer.weights.read()
+    by_step = trainer.objective.gradient(flat, batch, WIG(2)).by_step
+    step = trainer.objective.stepper.bind(params)
     with tf.GradientTape(persistent=True) as tape:
         u0 = tf.identity(windows[:, 0])
         tape.watch(u0)
@@ -171,117 +144,214 @@ def test_gradient_norm_by_step_is_the_gradient_of_the_entering_state(trainer):
     np.testing.assert_allclose(by_step, hand, rtol=1e-4)
 
 
-def rates(dataset, folder, **changes):
+@pytest.mark.parametrize("unrolling", [ONE, NOG(3), WIG(3)], ids=["ONE", "NOG", "WIG"])
+def test_updates_equal_a_loop_written_by_hand(data, unrolling):
+    """Keras's own network, Adam as in the paper by Kingma and Ba, windows read by NumPy."""
+    steps, rate, batch, count = unrolling.steps, 1e-3, 4, 100
+    stage = Stage(unrolling, count, rate, batch_size=batch)
+    updates = Updates(trainer := small_trainer(data, stage, "float64"), stage, seeds=2)
+    net = small_net("float64", seed=2)
+    weights = [v.value for v in net.trainable_variables]
+    m = [np.zeros(v.shape) for v in weights]
+    v = [np.zeros(v.shape) for v in weights]
+    features, states = KS.features("correction"), data.splits["train"].states
+    solver = SOLVER
+    losses, expected = [], []
+    for n in range(count):
+        position = tf.constant(n * batch, tf.int64)
+        drawn = [part.numpy() for part in trainer.windows.draw(2, position, batch, steps)]
+        frames = np.stack([states[t, s : s + steps + 1] for t, s in zip(*drawn, strict=True)])
+        params = {"domain_size": tf.constant(data.splits["train"].params["domain_size"][drawn[0]])}
+        params = {name: tf.cast(value, tf.float64) for name, value in params.items()}
+        frames = tf.constant(frames, tf.float64)
+        solve, see = solver.bind(params), features.bind(params)
+        with tf.GradientTape() as tape:
+            u, loss = frames[:, 0], 0.0
+            for k in range(steps):
+                entering = tf.stop_gradient(u) if unrolling.cut_every == 1 else u
+                u = solve(entering) + net(see(entering))
+                loss += tf.reduce_mean((u - frames[:, k + 1]) ** 2) / steps
+        for i, g in enumerate(tape.gradient(loss, weights)):
+            m[i] = 0.9 * m[i] + 0.1 * g.numpy()
+            v[i] = 0.999 * v[i] + 0.001 * g.numpy() ** 2
+            alpha = float(np.float32(rate)) * np.sqrt(1 - 0.999 ** (n + 1)) / (1 - 0.9 ** (n + 1))
+            weights[i].assign_sub(alpha * m[i] / (np.sqrt(v[i]) + 1e-7))
+        losses.append(updates(1)["loss"])
+        expected.append(float(loss))
+    np.testing.assert_allclose(losses, expected, rtol=1e-8)
+    by_hand = np.concatenate([np.ravel(v) for v in net.trainable_variables])
+    np.testing.assert_allclose(updates.carry["flat"], by_hand, rtol=0, atol=1e-9)
+
+
+# ---------------------------------------------------------------------- rates
+
+
+def rates(data, *stages, every=20, **schedule):
     """The learning rate of every recorded update."""
-    trainer, recorder = Trainer(replace(CONFIG, **changes).resolved(), dataset), Recorder()
-    trainer.train(whole(trainer), folder, summaries=recorder)
-    return {update: values["learning_rate"] for update, (values, _) in recorder.rows.items()}
+    recorder = Recorder()
+    callbacks = [Validation(data.splits["validation"], every, 5), recorder]
+    eager(data, Schedule(stages, **schedule), callbacks=callbacks).fit()
+    return recorder.of("training/learning_rate")
 
 
-def test_learning_rate_warms_up_and_decays(dataset, tmp_path):
-    decaying = {"decay_every": 30, "decay_rate": 0.5}
-    found = rates(dataset, tmp_path / "a", curriculum="1:40:1e-3:20", **decaying)
+def test_learning_rate_warms_up_and_decays(data):
+    warming = Stage(ONE, 40, 1e-3, 20, 4)
+    found = rates(data, warming, decay_every=30, decay_rate=0.5)
     assert (found[20], found[40]) == pytest.approx((1e-3, 0.5e-3))
-    found = rates(dataset, tmp_path / "b", curriculum="1:20:1e-3:20", validate_every=10)
+    found = rates(data, Stage(ONE, 20, 1e-3, 20, 4), every=10)
     assert found[10] == pytest.approx(0.5e-3)
 
 
-def test_a_stage_starts_with_the_rate_that_it_states(dataset, tmp_path):
+def test_a_stage_starts_with_the_rate_that_it_states(data):
     """Decay and plateau of the stages before it do not reach it."""
-    settings = {"decay_every": 1, "decay_rate": 0.5, "plateau": 1, "validate_every": 1}
-    found = rates(dataset, tmp_path, curriculum="1:6:1e-9,2:3:1e-10,2:2:1e-9", **settings)
+    stages = Stage(ONE, 6, 1e-9), Stage(WIG(2), 3, 1e-10), Stage(WIG(2), 2, 1e-9)
+    found = rates(data, *stages, every=1, decay_every=1, decay_rate=0.5, plateau=1)
     assert found[1] == pytest.approx(1e-9)
     assert found[2] == pytest.approx(0.5e-9)
     assert found[6] <= 1e-9 * 0.5**5
     assert (found[7], found[10]) == pytest.approx((1e-10, 1e-9))
 
 
-def test_stages_of_one_horizon_share_a_stream_of_windows(dataset, tmp_path):
-    """Three stages of one rate are one long stage: the same windows, so the same weights."""
-    ends = []
-    for name, curriculum in {"cut": "2:4,2:5,2:3", "whole": "2:12"}.items():
-        config = replace(CONFIG, curriculum=curriculum, decay_every=0)
-        trainer = Trainer(config.resolved(), dataset)
-        trainer.train(whole(trainer), tmp_path / name)
-        ends.append(weights(trainer))
-    assert_equal(*ends)
-
-
-def test_a_training_ends_with_a_validation(dataset, tmp_path):
-    config = replace(CONFIG, curriculum="1:25", validate_every=20)
-    trainer, recorder = Trainer(config.resolved(), dataset), Recorder()
-    done = trainer.train(whole(trainer), tmp_path, summaries=recorder)
-    assert list(recorder.errors) == [20, 25]
-    assert done["validation_error"] == pytest.approx(float(trainer.compiled.validate()[0]))
-
-
-def test_plateau_halves_the_rate(dataset, tmp_path):
-    found = rates(dataset, tmp_path, curriculum="1:80:1e-12", plateau=1, decay_every=0)
+def test_plateau_halves_the_rate(data, tmp_path):
+    found = rates(data, Stage(ONE, 80, 1e-12), plateau=1, decay_every=0)
     assert found[80] == pytest.approx(1e-12 / 4)  # after two of three without gain
+    with pytest.raises(InputError, match="plateau=1 needs a Validation among the callbacks"):
+        eager(data, Schedule((FIRST,), plateau=1))
 
 
-@pytest.mark.slow
-def test_noise_and_physics_loss_train(dataset, tmp_path):
-    plain = Trainer(replace(CONFIG, curriculum="2:20").resolved(), dataset)
-    plain.train(whole(plain), tmp_path / "plain")
-    for name, changes in {"noise": {"noise": 0.1}, "physics": {"loss": "physics"}}.items():
-        other = Trainer(replace(CONFIG, curriculum="2:20", **changes).resolved(), dataset)
-        done = other.train(whole(other), tmp_path / name)
-        assert np.isfinite(done["training_loss"])
-        assert any((x != y).any() for x, y in zip(weights(plain), weights(other), strict=True))
+def test_stages_of_one_horizon_share_a_stream_of_windows(data):
+    """Three stages of one rate are one long stage: the same windows, so the same weights."""
+    cut = [Stage(WIG(2), n, 1e-2, batch_size=4) for n in (4, 5, 3)]
+    whole = Stage(WIG(2), 12, 1e-2, batch_size=4)
+    ends = [eager(data, Schedule.of(s)).fit().weights for s in (cut, whole)]
+    np.testing.assert_array_equal(*ends)
 
 
-def test_non_finite_gradients_are_skipped_then_stop_the_run(trainer, tmp_path, monkeypatch):
-    monkeypatch.setattr("tfunroll.training.GUARD_PATIENCE", 20)
+def test_a_training_ends_with_a_validation(data):
+    recorder = Recorder()
+    validation = Validation(data.splits["validation"], 20, 5)
+    trainer = eager(data, Stage(ONE, 25), callbacks=[validation, recorder])
+    done = trainer.fit()
+    assert list(recorder.of("validation/relative_error")) == [20, 25]
+    again = validation.validate(tf.constant(done.weights))[0]
+    assert done.validation_error == pytest.approx(float(again))
 
-    def poisoned(seed):
-        type(trainer.compiled).reset(trainer.compiled, seed)
-        trainer.compiled.net.variables[0].assign(trainer.compiled.net.variables[0] * np.nan)
 
-    monkeypatch.setattr(trainer.compiled, "reset", poisoned)
+# ---------------------------------------------------------------------- options
+
+
+def test_noise_and_physics_loss_train(data):
+    stage = Stage(WIG(2), 20, 1e-2, batch_size=4)
+    plain = eager(data, stage).fit()
+    residual = PhysicsResidual(KS.reference())
+    for more in ({"noise": 0.1}, {"loss": residual}, {"loss": Supervised() + 0.1 * residual}):
+        done = eager(data, stage, **more).fit()
+        assert np.isfinite(done.training_loss)
+        assert (done.weights != plain.weights).any()
+
+
+def test_rematerialised_steps_give_the_same_weights(data):
+    stage = Stage(WIG(3), 10, 1e-2, batch_size=4)
+    plain, again = (
+        small_trainer(data, stage, "float64", rematerialise=choice).fit().weights
+        for choice in (False, True)
+    )
+    np.testing.assert_allclose(again, plain, atol=1e-12)
+
+
+# ---------------------------------------------------------------------- guard
+
+
+def test_non_finite_gradients_are_skipped_then_stop_the_run(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfunroll.training.trainer.GUARD_PATIENCE", 20)
+    trainer = eager(data, FIRST, initial=lambda seed: np.full(small_net().count_params(), np.nan))
     expected = "ks WIG seed 0: 20 .* non-finite at unroll step 1 of 1 .trajectory [abc], frame"
     with pytest.raises(TrainingDivergedError, match=expected):
-        trainer.train(whole(trainer), tmp_path)
-    assert int(trainer.compiled.state.skipped) == 20
+        trainer.fit(0, tmp_path, name="ks WIG seed 0")
+    assert (tmp_path / "checkpoints" / "ckpt-20.npz").exists()
 
 
-def test_one_bad_update_is_skipped_named_and_survived(dataset, tmp_path):
-    states = dataset.splits["train"].states.copy()
+def test_one_bad_update_is_skipped_named_and_survived(data):
+    states = data.splits["train"].states.copy()
     states[1, 17] = np.nan
-    poisoned = replace(dataset.splits["train"], states=states)
-    data = replace(dataset, splits={**dataset.splits, "train": poisoned})
-    trainer, recorder = Trainer(replace(CONFIG, curriculum="2:30").resolved(), data), Recorder()
-    done = trainer.train(whole(trainer), tmp_path, summaries=recorder)
-    assert np.isfinite(done["training_loss"])
-    assert all(np.isfinite(w).all() for w in weights(trainer))
-    assert 0 < done["skipped"] < 30
+    poisoned = type(data.splits["train"])(**{**vars(data.splits["train"]), "states": states})
+    recorder = Recorder()
+    stage = Stage(WIG(2), 30, 1e-2, batch_size=4)
+    trainer = Trainer(
+        *(eager(data, stage).objective.stepper, poisoned, stage), callbacks=[recorder], jit=False
+    )
+    done = trainer.fit()
+    assert np.isfinite(done.training_loss)
+    assert np.isfinite(done.weights).all()
+    assert 0 < done.skipped < 30
     named = [reason for reason in recorder.reasons if "trajectory b, frame 18" in reason]
     assert named, recorder.reasons  # the step from frame 17
 
 
-def test_a_jump_of_the_gradient_is_skipped_but_not_for_ever(trainer):
-    state, one = trainer.compiled.state, tf.constant(1.0)
-    state.reset()
-    for _ in range(30):
-        assert state.judge(one, one)
-    assert not state.judge(one, 1e3 * one)
-    assert state.judge(one, one)
-    answers = [bool(state.judge(one, 1e3 * one)) for _ in range(200)]
+def test_a_jump_of_the_gradient_is_skipped_but_not_for_ever():
+    state, one = guard.start(), tf.constant(1.0)
+
+    def judge(norm):
+        nonlocal state
+        good, state = guard.judge(state, one, tf.constant(norm))
+        return bool(good)
+
+    assert all(judge(1.0) for _ in range(30))
+    assert not judge(1e3)
+    assert not judge(np.nan)
+    assert judge(1.0)
+    answers = [judge(1e3) for _ in range(200)]
     assert not answers[0]
     assert answers[-1]
+    assert int(state["skipped"]) == 2 + answers.count(False)
 
 
 def test_asked_to_stop_saves_and_goes_on_later(trainer, tmp_path):
-    trainer.train(whole(trainer), tmp_path / "whole")
-    expected = weights(trainer)
-    with pytest.raises(TrainingStoppedError, match="WIG seed 0, update"):
-        trainer.train(whole(trainer), tmp_path / "part", stop=lambda: True)
-    saved = int(trainer.compiled.state.update)
-    assert (tmp_path / "part" / f"ckpt-{saved}.index").exists()
-    trainer.train(whole(trainer), tmp_path / "part")
-    assert_equal(expected, weights(trainer))
+    expected = trainer.fit(0)
+
+    class Stop(Callback):
+        def called(self, fit):
+            fit.stop()
+
+    stopped = trainer.with_schedule([FIRST, SECOND])
+    stopped.callbacks = [*trainer.callbacks, Stop()]
+    with pytest.raises(TrainingStoppedError, match="WIG seed 0, update 10"):
+        stopped.fit(0, tmp_path, name="WIG seed 0")
+    assert (tmp_path / "checkpoints" / "ckpt-10.npz").exists()
+    np.testing.assert_array_equal(trainer.fit(0, tmp_path).weights, expected.weights)
 
 
-def test_horizon_longer_than_the_data(dataset):
-    with pytest.raises(InputError, match="steps=40 does not fit trajectories of 40 frames"):
-        Trainer(replace(CONFIG, curriculum="40:10").resolved(), dataset)
+# ---------------------------------------------------------------------- mistakes
+
+
+def test_parts_that_do_not_fit_are_refused_in_one_line(data):
+    train, features = data.splits["train"], KS.features("correction")
+    small = Stage(ONE, 10)
+
+    def keras_net(channels, seen=2):
+        return keras.Sequential([keras.Input((48, seen)), keras.layers.Conv1D(channels, 3)])
+
+    def correction(net):
+        return ParallelCorrection(SOLVER, net, features)
+
+    cases = [
+        (lambda: Trainer(SOLVER, train, small), "without a network"),
+        (lambda: Trainer(correction(lambda x: x), train, small), "needed: a keras.Model"),
+        (lambda: Trainer(Prediction(keras_net(1)), train, small), "build_for"),
+        (
+            lambda: Trainer(correction(keras_net(1)), train, small),
+            r"maps \[1, 48, 2\] to \[1, 46, 1\], needed is \[1, 48, 1\]",
+        ),
+        (lambda: Trainer(correction(keras_net(1, 3)), train, small), "does not take inputs"),
+        (lambda: eager(data, Stage(WIG(40), 10)), "steps=40 does not fit trajectories of 40 fra"),
+        (lambda: eager(data, []), "needs at least one Stage"),
+        (lambda: eager(data, [ONE]), "stages holds a Unrolling; needed: Stage"),
+        (lambda: Stage("WIG", 10), "must be ONE, NOG"),
+        (lambda: Stage(ONE, 0), "updates=0 must be at least 1"),
+        (lambda: eager(data, small, noise=-1), "noise=-1 must be at least 0"),
+        (lambda: eager(data, small).fit_together([1, 1]), "must be different"),
+    ]
+    for make, message in cases:
+        with pytest.raises(InputError, match=message) as error:
+            make()
+        assert "\n" not in str(error.value)

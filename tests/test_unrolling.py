@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfunroll import nets, systems
 from tfunroll.core import InputError
-from tfunroll.losses import mean_squared_error, physics_residual, supervised
+from tfunroll.losses import PhysicsResidual, Supervised, mean_squared_error
 from tfunroll.unrolling import NOG, ONE, WIG, Unrolling, of_modality, repeat, rollout, unroll
 
 PLANS = [
@@ -31,9 +31,13 @@ def problem(steps, seed=0):
     return weights, state, tf.constant(rng.normal(size=(BATCH, steps, POINTS, 1)))
 
 
-def square_residual(before, after, target):
-    """A loss that depends on all three of its arguments."""
-    return mean_squared_error(after, target) + 0.3 * tf.reduce_mean(before * after)
+SUPERVISED = Supervised().bind({})
+
+
+def square_residual(k, before, after, target):
+    """A loss that depends on all of its arguments."""
+    factor = 1 + 0.2 * tf.cast(k, after.dtype)
+    return factor * mean_squared_error(after, target) + 0.3 * tf.reduce_mean(before * after, [1, 2])
 
 
 def by_hand(step, state, targets, level_loss, plan, weights):
@@ -46,7 +50,8 @@ def by_hand(step, state, targets, level_loss, plan, weights):
     for k in range(plan.steps):
         before.append(step(before[-1]))
         if k >= plan.pushforward:
-            counted.append(level_loss(before[-2], before[-1], targets[:, k]))
+            level = level_loss(k, before[-2], before[-1], targets[:, k])
+            counted.append(tf.reduce_mean(level))
     loss = sum(float(level) for level in counted) / len(counted)
 
     gradients = [np.zeros(w.shape) for w in weights]
@@ -61,7 +66,8 @@ def by_hand(step, state, targets, level_loss, plan, weights):
             after = step(before[k])
             value = tf.reduce_sum(later * after)
             if not pushing:
-                value += level_loss(before[k], after, targets[:, k]) / len(counted)
+                level = level_loss(k, before[k], after, targets[:, k])
+                value += tf.reduce_mean(level) / len(counted)
         later, *by_weights = tape.gradient(value, [before[k], *weights])
         entering[k] = later.numpy()
         gradients = [g + d.numpy() for g, d in zip(gradients, by_weights, strict=True)]
@@ -75,7 +81,8 @@ def function_of(make_step, weights, level_loss, plan, graph=True, jit=False, **o
         with tf.GradientTape() as tape:
             probes = tf.zeros([plan.steps, *state.shape], state.dtype)
             tape.watch(probes)
-            loss, _ = unroll(make_step(), state, targets, level_loss, plan, probes, **options)
+            of_samples, _ = unroll(make_step(), state, targets, level_loss, plan, probes, **options)
+            loss = tf.reduce_mean(of_samples)
         return loss, *tape.gradient(loss, [*weights, probes])
 
     if not graph:
@@ -150,7 +157,7 @@ def test_ks_correction_equals_a_hand_written_loop(plan, physics, options):
     params = {"domain_size": tf.constant([7.2, 9.6], tf.float64)}
     state = tf.constant(KS.initial_state(params, 0))
     targets = rollout(KS.reference().bind(params), state, plan.steps)
-    loss = physics_residual(KS.reference(), params) if physics else supervised()
+    loss = PhysicsResidual(KS.reference()).bind(params) if physics else SUPERVISED
 
     function = function_of(lambda: stepper.bind(params), weights, loss, plan, **options)
     wanted = by_hand(stepper.bind(params), state, targets, loss, plan, weights)
@@ -167,7 +174,7 @@ def test_closed_form(plan, wanted, loop):
             lambda u: w * u,
             tf.ones([1, 1, 1], tf.float64),
             tf.zeros([1, 3, 1, 1], tf.float64),
-            lambda before, after, target: tf.reduce_sum(after),
+            lambda k, before, after, target: tf.reduce_sum(after, [1, 2]),
             plan,
             loop=loop,
         )
@@ -189,7 +196,7 @@ def test_final_state_is_returned_and_long_horizons_loop():
 
     @tf.function
     def run():
-        return unroll(counted, state, targets, supervised(), WIG(7))[1]
+        return unroll(counted, state, targets, SUPERVISED, WIG(7))[1]
 
     np.testing.assert_allclose(run(), wanted, rtol=1e-12)
     assert len(calls) < 4  # a loop in the graph, not seven copies
@@ -198,7 +205,7 @@ def test_final_state_is_returned_and_long_horizons_loop():
 def test_eager_loops_work():
     weights, state, targets = problem(3)
     losses = [
-        unroll(quadratic(weights), state, targets, supervised(), WIG(3), loop=loop)[0]
+        unroll(quadratic(weights), state, targets, SUPERVISED, WIG(3), loop=loop)[0]
         for loop in (False, True)
     ]
     np.testing.assert_allclose(*losses, rtol=1e-14)
@@ -213,7 +220,7 @@ def test_one_trace_per_configuration(options):
         traces.append(1)
         return quadratic(weights)
 
-    function = function_of(make_step, weights, supervised(), WIG(5), **options)
+    function = function_of(make_step, weights, SUPERVISED, WIG(5), **options)
     results = [function(*problem(5, seed)[1:])[0] for seed in range(3)]
     assert len({float(r) for r in results}) == 3
     assert len(traces) == 1
@@ -222,7 +229,7 @@ def test_one_trace_per_configuration(options):
 def test_targets_must_fit():
     weights, state, targets = problem(3)
     with pytest.raises(ValueError, match="3 frames"):
-        unroll(quadratic(weights), state, targets, supervised(), WIG(4))
+        unroll(quadratic(weights), state, targets, SUPERVISED, WIG(4))
 
 
 @pytest.mark.parametrize(

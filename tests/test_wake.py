@@ -128,13 +128,14 @@ def test_gradients_through_a_corrected_rollout(state):
     def loss(weight):
         net = lambda x: weight * x[..., :2] * x[..., 2:3]  # noqa: E731
         targets = tf.zeros([2, 3, *state.shape[1:]], tf.float64)
-        return unroll(
+        of_samples, _ = unroll(
             step(net).bind(tensors()),
             state,
             targets,
-            lambda before, after, target: tf.reduce_mean(after[..., :2] ** 2),
+            lambda k, before, after, target: tf.reduce_mean(after[..., :2] ** 2, [1, 2, 3]),
             WIG(3),
-        )[0]
+        )
+        return tf.reduce_mean(of_samples)
 
     weight, h = tf.constant(0.3, tf.float64), 1e-5
     with tf.GradientTape() as tape:

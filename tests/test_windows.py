@@ -5,6 +5,7 @@ import tensorflow as tf
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.data import Trajectories
+from tfunroll.plan import Plan
 from tfunroll.windows import Windows
 
 TRAJECTORIES, FRAMES = 3, 7
@@ -76,11 +77,11 @@ def test_horizon_longer_than_the_trajectories(windows):
 @pytest.mark.parametrize("curriculum", ["1:5,3:2,3:4:1e-4,1:3,2:1,3:3", "3:2,3:1", "1:9,1:9,2:9"])
 def test_no_window_comes_twice_before_all_came_once(windows, modality, batch, curriculum):
     """Over a whole curriculum, whatever its stages, as the Trainer counts them."""
-    config = RunConfig(curriculum=curriculum, batch_size=batch)
+    schedule = Plan(RunConfig(curriculum=curriculum, batch_size=batch)).schedule(modality)
     seen = {}
-    for number, stage in enumerate(config.stages()):
-        steps = config.unrolling(modality, stage).steps
-        drawn, size = config.drawn(modality, number), config.batch(modality, stage)
+    for number, stage in enumerate(schedule.stages):
+        steps, size = stage.unrolling.steps, stage.batch_size
+        drawn = schedule.drawn(number)
         for update in range(stage.updates):
             batch_values = first_values(windows, 0, drawn + update * size, size, steps)
             seen.setdefault(steps, []).extend(batch_values)

@@ -1,17 +1,55 @@
-"""tfunroll: unrolled training of neural physics simulators in Keras and TensorFlow."""
+"""tfunroll: unrolled training of neural physics simulators in Keras and TensorFlow.
+
+import tfunroll as tu
+
+systems, data, nets, losses, callbacks, metrics    modules
+Prediction, ParallelCorrection, SequentialCorrection    steppers with a network
+ONE, NOG, WIG, Unrolling, Stage, Schedule, Trainer, Adam    training
+evaluate, load, export    what comes out
+System, ParamRange, Domain, Solver, ExternalSolver, own_system, Features    one's own physics
+"""
+
+import importlib
 
 __version__ = "0.1.0"
 
+# Name -> module, imported when it is asked for: TensorFlow takes seconds, which `--version` and
+# `--help` need not wait for.
+_MODULES = {
+    "systems": "tfunroll.systems",
+    "data": "tfunroll.data",
+    "nets": "tfunroll.nets",
+    "losses": "tfunroll.losses",
+    "callbacks": "tfunroll.training.callbacks",
+    "metrics": "tfunroll.metrics",
+}
+_OBJECTS = {
+    **dict.fromkeys(
+        ("Prediction", "ParallelCorrection", "SequentialCorrection"), "tfunroll.steppers"
+    ),
+    **dict.fromkeys(("ONE", "NOG", "WIG", "Unrolling", "unroll", "rollout"), "tfunroll.unrolling"),
+    **dict.fromkeys(("Stage", "Schedule"), "tfunroll.training.schedule"),
+    **dict.fromkeys(("Trainer", "Trained"), "tfunroll.training.trainer"),
+    "Adam": "tfunroll.training.optimizers",
+    "evaluate": "tfunroll.comparison",
+    "load": "tfunroll.models",
+    "export": "tfunroll.saved_model",
+    **dict.fromkeys(("System", "ParamRange"), "tfunroll.systems.base"),
+    "own_system": "tfunroll.systems.own",
+    "ExternalSolver": "tfunroll.solvers.external",
+    "Features": "tfunroll.features",
+    **dict.fromkeys(("Domain", "Solver", "InputError"), "tfunroll.core"),
+}
+__all__ = ["__version__", *_MODULES, *_OBJECTS]
 
-def __getattr__(
-    name,
-):  # `tfunroll.load` and `export` without importing TensorFlow for `tfunroll.__version__`
-    if name == "load":
-        from tfunroll.models import load
 
-        return load
-    if name == "export":
-        from tfunroll.saved_model import export
-
-        return export
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    if name in _OBJECTS:
+        return getattr(importlib.import_module(_OBJECTS[name]), name)
     raise AttributeError(f"module 'tfunroll' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

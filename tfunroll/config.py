@@ -197,26 +197,6 @@ class RunConfig:
         """Samples per update: ONE sees as many states per update as the unrolled modalities."""
         return self.batch_size * (stage.steps if modality == "ONE" else 1)
 
-    def drawn(self, modality: str, number: int) -> int:
-        """Windows of its horizon that were drawn before stage ``number`` of the curriculum.
-
-        A stage goes on in the stream of its horizon where the last stage of that horizon stopped.
-        For ONE all windows have one step, whatever the horizon of the stage.
-        """
-        stages = self.stages()
-        horizon = self.unrolling(modality, stages[number]).steps
-        return sum(
-            stage.updates * self.batch(modality, stage)
-            for stage in stages[:number]
-            if self.unrolling(modality, stage).steps == horizon
-        )
-
-    def states(self, first_stage: int, last_stage: int) -> int:
-        """States that one network's training processes in these stages, in any modality."""
-        return sum(
-            s.updates * self.batch_size * s.steps for s in self.stages()[first_stage:last_stage]
-        )
-
     def shared_stages(self) -> int:
         """Leading stages with a horizon of one step: the same for every modality of a seed."""
         stages = self.stages()

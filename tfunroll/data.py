@@ -3,15 +3,17 @@
 import functools
 import hashlib
 import pathlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from tfunroll import datasets, inspection
-from tfunroll.core import InputError
+from tfunroll.core import InputError, check_choice
 from tfunroll.datasets.guards import command, refuse_outdated
 from tfunroll.own_data import read_description
 from tfunroll.systems import System
+from tfunroll.systems.base import SPLITS
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,22 @@ class Trajectories:
 
 
 @dataclass(frozen=True)
+class Split(Trajectories):
+    """One split that knows where it belongs.
+
+    Attributes:
+      dataset: of which it is a split. name: such as "test_extrapolation".
+    """
+
+    dataset: "Dataset" = field(default=None, repr=False)
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Dataset:
     """All splits of a dataset.
+
+    ``train``, ``validation``, ``test_interpolation`` and ``test_extrapolation`` are the splits.
 
     Attributes:
       name: of the TFDS dataset, or "own".
@@ -76,6 +92,7 @@ class Dataset:
       on_reference_grid: whether states are those of the reference solver's own grid; of own data
         that is not known, so it is False.
       foreign: whether it was made elsewhere: own, hosted or published.
+      system: whose states these are; None only where nothing is evaluated.
     """
 
     name: str
@@ -86,6 +103,17 @@ class Dataset:
     version: str = ""
     on_reference_grid: bool = False
     foreign: bool = False
+    system: System | None = None
+
+    def __getattr__(self, name: str) -> Split:
+        if name not in SPLITS:
+            raise AttributeError(f"a Dataset has no {name}")
+        return self.split(name)
+
+    def split(self, name: str) -> Split:
+        """One split. Raises: InputError: if there is none of this name."""
+        check_choice("split", name, self.splits)
+        return Split(**vars(self.splits[name]), dataset=self, name=name)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -187,7 +215,47 @@ def _load_tfds(system, builder, keep_steady) -> Dataset:
         str(builder.version),
         on_reference_grid=builder.content in system.on_reference_grid,
         foreign=builder.builder_config.manual or builder.builder_config.hosted,
+        system=system,
     )
+
+
+def of(
+    system: System,
+    splits: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]],
+    name: str = "arrays",
+) -> Dataset:
+    """A dataset of NumPy arrays in memory.
+
+        data.of(system, {"train": (states, {"viscosity": values}), "validation": …})
+
+    Args:
+      splits: name -> (states [trajectory, frame, *space, channel], parameters, each [trajectory]);
+        names: train, validation and test_….
+      name: for tables.
+    Raises:
+      InputError: for shapes, parameters or numbers that the system cannot have.
+    """
+    if "train" not in splits:
+        raise InputError(f"splits={', '.join(splits) or 'none'}: needed is train")
+    made = {}
+    for split, (states, params) in splits.items():
+        check_choice("splits", split, SPLITS)
+        states = np.asarray(states, np.float32)
+        count = len(states)
+        made[split] = Trajectories(
+            states=states,
+            params={key: np.asarray(values, np.float32) for key, values in params.items()},
+            ids=tuple(f"{split}/{i}" for i in range(count)),
+            start_times=np.zeros(count, np.float32),
+            diagnostics={},
+        )
+        made[split].check(system, split)
+        for key, values in made[split].params.items():
+            if values.shape != (count,):
+                raise InputError(
+                    f"{split}: params.{key} has shape {values.shape}, needed is ({count},)"
+                )
+    return Dataset("own", name, made, system.frame_time, "", foreign=True, system=system)
 
 
 def _read_split(builder: datasets.TrajectoryBuilder, split: str) -> Trajectories:
@@ -233,7 +301,9 @@ def _load_own(system: System, path: pathlib.Path) -> Dataset:
     everything.check(system, str(path))
     inspection.refuse_copies(everything, described.splits, str(path))
     splits = {name: _select(everything, chosen) for name, chosen in described.splits.items()}
-    return Dataset("own", path.stem, splits, system.frame_time, str(path), foreign=True)
+    return Dataset(
+        "own", path.stem, splits, system.frame_time, str(path), foreign=True, system=system
+    )
 
 
 def _select(whole: Trajectories, chosen: list[int]) -> Trajectories:

@@ -2,16 +2,18 @@
 
 import functools
 import pathlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
 
 from tfunroll import averages, data, inspection, results, systems, workers
-from tfunroll.checkpoints import FINISHED, finished_at, is_whole
 from tfunroll.config import RunConfig
-from tfunroll.evaluation import Evaluator, Settings, baselines
+from tfunroll.evaluation import Evaluator, baselines
 from tfunroll.files import write_json
-from tfunroll.models import save_description
+from tfunroll.models import load_weights, save_description
+from tfunroll.nets.weights import Weights
+from tfunroll.plan import Plan
 from tfunroll.run_folder import (
     BASELINES,
     COARSE,
@@ -19,11 +21,12 @@ from tfunroll.run_folder import (
     network_folder,
     save_samples,
     shared_folder,
-    start_checkpoints,
+    start_folder,
 )
-from tfunroll.summaries import Summaries
-from tfunroll.systems.base import TEST_SPLITS
-from tfunroll.training import Job, Trainer
+from tfunroll.training import callbacks
+from tfunroll.training.checkpoints import FINISHED, Checkpoints, finished_at
+from tfunroll.training.records import EVENTS, TensorBoardFiles
+from tfunroll.training.trainer import CHECKPOINTS, TrainingDivergedError
 
 
 def load_data(config: RunConfig, report: bool = False) -> data.Dataset:
@@ -53,20 +56,6 @@ def _built(system: str, dataset_config: str, data_dir: str, keep_steady: bool) -
     )
 
 
-def settings_of(config: RunConfig, dataset: data.Dataset) -> Settings:
-    """How a configuration evaluates on a dataset; own data may lack test sets."""
-    present = tuple(name for name in TEST_SPLITS if name in dataset.splits)
-    return Settings(
-        horizon=config.horizon,
-        long_horizon=config.long_horizon,
-        starts=config.starts,
-        metrics=config.metrics,
-        test_sets=present or ("validation",),
-        dtype=config.dtype,
-        jit_compile=config.jit != "off",
-    )
-
-
 def labels_of(config: RunConfig, modality: str, seed: int) -> dict[str, object]:
     """The columns of results.csv that say which network a row belongs to."""
     return {
@@ -82,55 +71,105 @@ def labels_of(config: RunConfig, modality: str, seed: int) -> dict[str, object]:
 
 @functools.lru_cache(maxsize=1)
 def _session(config: RunConfig):
-    """Data, trainer and evaluator of a configuration: once per process, so graphs are shared."""
-    dataset = load_data(config)
-    trainer = Trainer(config, dataset)
-    stepper, system = trainer.compiled.stepper, trainer.compiled.system
-    return dataset, trainer, Evaluator(stepper, system, dataset, settings_of(config, dataset))
+    """Plan, data and stepper of a configuration: once per process."""
+    plan = Plan(config)
+    return plan, load_data(config), plan.stepper(plan.net(config.seeds[0]))
 
 
-def train_shared(config: RunConfig, seed: int) -> None:
-    """The leading one-step stages of a seed, from which every modality goes on."""
-    job = Job("ONE", seed, 0, config.shared_stages())
-    _train(config, job, shared_folder(config, seed))
+@functools.lru_cache(maxsize=1)
+def _trainer(config: RunConfig):
+    """The trainer of a configuration: once per process, so that graphs are shared."""
+    plan, dataset, _ = _session(config)
+    records = [callbacks.History(), callbacks.TensorBoard(), _Report()]
+    return plan.trainer(dataset, [*plan.callbacks(dataset), *records])
 
 
-def train_network(config: RunConfig, modality: str, seed: int) -> None:
-    """Trains one network to the end of the curriculum and evaluates it."""
-    folder = network_folder(config, modality, seed)
-    shared = config.shared_stages()
-    start = shared_folder(config, seed) / "checkpoints" if shared else None
-    _train(config, Job(modality, seed, shared, len(config.stages())), folder, start)
-    if not (folder / "results.csv").exists():
-        show_results(config, modality, seed, evaluate_network(config, modality, seed, False))
+@functools.lru_cache(maxsize=1)
+def _evaluator(config: RunConfig):
+    """The evaluator of a configuration's stepper: likewise."""
+    plan, dataset, stepper = _session(config)
+    return Evaluator(stepper, plan.system, dataset, plan.settings(dataset))
 
 
-def _train(config, job, folder, start=None):
-    """Trains a job in its folder, unless that is done; training.json says that it is.
+class _Report(callbacks.Callback):
+    """Tells the run's progress bar, and asks whether the run was told to stop."""
+
+    def begin(self, fit) -> None:
+        self._seen = fit.states_before
+        self.called(fit)
+
+    def called(self, fit) -> None:
+        workers.report(fit.states_done - self._seen)
+        self._seen = fit.states_done
+        if workers.stopping():
+            fit.stop()
+
+
+def train_shared(config: RunConfig, seeds: Sequence[int]) -> None:
+    """The leading one-step stages of some seeds, from which every modality goes on."""
+    schedule = Plan(config).schedule("ONE").first(config.shared_stages())
+    _train(config, "ONE", schedule, {seed: shared_folder(config, seed) for seed in seeds})
+
+
+def train_networks(config: RunConfig, modality: str, seeds: Sequence[int]) -> None:
+    """Trains networks to the end of the curriculum, in one program, and evaluates them."""
+    folders = {seed: network_folder(config, modality, seed) for seed in seeds}
+    try:
+        _train(config, modality, Plan(config).schedule(modality), folders, config.shared_stages())
+    finally:  # one that diverged leaves the others alone
+        for seed, folder in folders.items():
+            if finished_at(folder) is not None and not (folder / "results.csv").exists():
+                metrics = evaluate_network(config, modality, seed, False)
+                show_results(config, modality, seed, metrics)
+
+
+def _train(config, modality, schedule, folders, shared=0):
+    """Trains networks in their folders, unless that is done; training.json says that it is.
 
     A network whose last checkpoint was damaged since is trained to its end again, from the one
     before, and evaluated again.
     """
-    if (last := finished_at(folder)) is not None:
-        if is_whole(folder / "checkpoints", last):
-            workers.report(config.states(job.first_stage, job.last_stage))
-            return
-        print(f"warning: checkpoint {last} of {folder} is damaged: trained again", flush=True)
-    _, trainer, _ = _session(config)
-    save_description(folder, config, trainer.compiled.features, trainer.compiled.net)
-    summaries = Summaries(folder)
-    done = trainer.train(
-        job,
-        folder / "checkpoints",
-        start=start,
-        weights_from=None if start else start_checkpoints(config, job.seed),
-        summaries=summaries,
-        report=workers.report,
-        stop=workers.stopping,
+    before = schedule.first(shared).states if shared else 0
+    folders = dict(folders)
+    for seed, folder in list(folders.items()):
+        if (last := finished_at(folder)) is not None:
+            if Checkpoints(folder / CHECKPOINTS).is_whole(last):
+                workers.report(schedule.states - before)
+                del folders[seed]
+            else:
+                print(
+                    f"warning: checkpoint {last} of {folder} is damaged: trained again", flush=True
+                )
+    if not folders:
+        return
+    plan, _, stepper = _session(config)
+    for folder in folders.values():
+        save_description(folder, config, plan.features, stepper.net)
+    trainer = _trainer(config).with_schedule(schedule)
+    starts = {seed: shared_folder(config, seed) if shared else None for seed in folders}
+    outcomes = trainer.fit_together(
+        list(folders),
+        list(folders.values()),
+        starts=list(starts.values()),
+        weights=[_start_weights(config, seed) for seed in folders] if not shared else None,
+        names=[f"{plan.system.name} {modality} seed {seed}" for seed in folders],
     )
-    summaries.close()
-    (folder / "results.csv").unlink(missing_ok=True)  # of the network before, if there was one
-    write_json(folder / FINISHED, done)
+    for folder, outcome in zip(folders.values(), outcomes, strict=True):
+        if not isinstance(outcome, TrainingDivergedError):
+            (folder / "results.csv").unlink(missing_ok=True)  # of the network before, if any
+            write_json(folder / FINISHED, outcome.summary())
+    for outcome in outcomes:
+        if isinstance(outcome, TrainingDivergedError):
+            raise outcome
+
+
+def _start_weights(config, seed):
+    """Weights of the ONE network of ``seed`` in --start_from, or None."""
+    folder = start_folder(config, seed)
+    if folder is None:
+        return None
+    like = Weights(_session(config)[2].net).part()
+    return Checkpoints(folder / CHECKPOINTS).weights(like)
 
 
 def evaluate_network(
@@ -140,9 +179,8 @@ def evaluate_network(
 
     Args: into: folder that takes the place of the run's for what is written.
     """
-    _, trainer, evaluator = _session(config)
-    trainer.compiled.load(network_folder(config, modality, seed) / "checkpoints")
-    evaluation = evaluator.run(labels_of(config, modality, seed))
+    load_weights(network_folder(config, modality, seed), _session(config)[2].net)
+    evaluation = _evaluator(config).run(labels_of(config, modality, seed))
     folder = network_folder(replace(config, out=into or config.out), modality, seed)
     folder.mkdir(parents=True, exist_ok=True)
     save_samples(folder, evaluation.samples)
@@ -159,20 +197,20 @@ def show_results(config: RunConfig, modality: str, seed: int, metrics: dict[str,
     """Tells TensorBoard a network's settings and results, in place of those before."""
     settings = {"modality": modality, "seed": seed, "curriculum": str(config.stages())}
     frames = {"horizon": config.horizon, "long_horizon": config.long_horizon}
-    summaries = Summaries(network_folder(config, modality, seed))
-    summaries.hyperparameters({**settings, **frames}, metrics)
+    files = TensorBoardFiles(network_folder(config, modality, seed) / EVENTS)
+    files.hyperparameters({**settings, **frames}, metrics)
 
 
 def evaluate_baselines(config: RunConfig, into: str = "") -> None:
     """Persistence, the coarse solver alone and the finer solver of equal cost."""
-    dataset, trainer, _ = _session(config)
+    plan, dataset, stepper = _session(config)
     folder = pathlib.Path(into or config.out) / BASELINES
     folder.mkdir(parents=True, exist_ok=True)
     evaluations = baselines(
-        trainer.compiled.system,
+        plan.system,
         dataset,
-        settings_of(config, dataset),
-        trainer.compiled.stepper,
+        plan.settings(dataset),
+        stepper,
         labels_of(config, "", 0),
         config.coarse,
         config.solver_fraction,

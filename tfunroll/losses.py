@@ -1,9 +1,19 @@
-"""Losses of one time level, in the form unrolling.unroll takes them."""
+"""Losses of one time level, as objects that add up: what training minimises.
+
+    loss = Supervised() + 0.1 * PhysicsResidual(reference)
+
+A loss is bound to the parameters of a batch and is then a function of one unrolled step, which
+gives a value per sample. A loss of your own is a subclass with ``bind``.
+"""
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
 
-from tfunroll.core import Params, Solver, State
+from tfunroll.core import InputError, Params, Solver, State, Stepper
 from tfunroll.unrolling import LevelLoss
 
 LOSSES = ("supervised", "physics")
@@ -15,33 +25,182 @@ def mean_squared_error(
     channels: int | None = None,
     active: np.ndarray | None = None,
 ) -> tf.Tensor:
-    """Mean of (state − target)² over batch, space and leading channels (None: all); a scalar.
+    """Mean of (state − target)² over space and leading channels (None: all), [batch].
 
     Args: active: where a channel counts, [*space, channel] bool; None: everywhere.
     """
     difference = tf.math.squared_difference(state[..., :channels], target[..., :channels])
+    axes = list(range(1, difference.shape.rank))
     if active is None:
-        return tf.reduce_mean(difference)
+        return tf.reduce_mean(difference, axes)
     counts = active[..., :channels]
     # tf.where, not a product: what is not finite where nothing counts has no say
     counted = tf.where(tf.constant(counts), difference, 0)
-    return tf.reduce_mean(counted) / float(counts.mean())
+    return tf.reduce_mean(counted, axes) / float(counts.mean())
 
 
-def supervised(channels: int | None = None, active: np.ndarray | None = None) -> LevelLoss:
-    """The distance of each unrolled state to the reference frame, in the leading ``channels``."""
-    return lambda before, after, target: mean_squared_error(after, target, channels, active)
+class Loss(abc.ABC):
+    """What one unrolled step costs.
+
+    Attributes:
+      compilable: whether XLA can compile it. differentiable: whether it has a gradient by the state
+        that enters the step; WIG needs one.
+    """
+
+    compilable: bool = True
+    differentiable: bool = True
+
+    @abc.abstractmethod
+    def bind(self, params: Params) -> LevelLoss:
+        """(k, before, after, target) -> value of each sample, [batch], for these parameters.
+
+        k counts the steps from 0; target is the reference frame after step k.
+        """
+
+    def fitted(self, stepper: Stepper) -> "Loss":
+        """The same with what it leaves open filled in from the stepper that is trained."""
+        return self
+
+    def check(self, steps: int) -> None:
+        """InputError if it cannot serve an unrolling of ``steps``."""
+        return
+
+    def __add__(self, other: "Loss") -> "Loss":
+        return Sum((self, other))
+
+    def __rmul__(self, factor: float) -> "Loss":
+        return Scaled(self, factor)
 
 
-def physics_residual(
-    reference: Solver,
-    params: Params,
-    channels: int | None = None,
-    active: np.ndarray | None = None,
-) -> LevelLoss:
-    """The distance of each state to one reference-solver step from the state before.
+@dataclass(frozen=True, eq=False)
+class Supervised(Loss):
+    """The mean squared distance of each unrolled state to the reference frame.
+
+    Attributes:
+      channels: leading state channels that count; by default those that the network changes.
+      active: where a channel counts, [*space, channel] bool; by default where it lives.
+    """
+
+    channels: int | None = None
+    active: np.ndarray | None = None
+
+    def fitted(self, stepper: Stepper) -> Loss:
+        return _fitted(self, stepper)
+
+    def bind(self, params: Params) -> LevelLoss:
+        return lambda k, before, after, target: mean_squared_error(
+            after, target, self.channels, self.active
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PhysicsResidual(Loss):
+    """The mean squared distance of each state to one reference-solver step from the state before.
 
     Needs no reference frames, only a differentiable solver on the data's own grid.
+
+    Attributes:
+      reference: the solver; None as in System.reference, which is refused.
+      channels, active: as in Supervised.
     """
-    step = reference.bind(params)
-    return lambda before, after, target: mean_squared_error(after, step(before), channels, active)
+
+    reference: Solver
+    channels: int | None = None
+    active: np.ndarray | None = None
+
+    def __post_init__(self):
+        if not callable(getattr(self.reference, "bind", None)):
+            raise InputError(
+                f"reference={self.reference!r} of PhysicsResidual is no solver; it needs the "
+                "solver that made the data: system.reference()"
+            )
+
+    @property
+    def compilable(self) -> bool:
+        return getattr(self.reference, "compilable", True)
+
+    @property
+    def differentiable(self) -> bool:
+        return getattr(self.reference, "differentiable", True)
+
+    def fitted(self, stepper: Stepper) -> Loss:
+        return _fitted(self, stepper)
+
+    def bind(self, params: Params) -> LevelLoss:
+        step = self.reference.bind(params)
+        return lambda k, before, after, target: mean_squared_error(
+            after, step(before), self.channels, self.active
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Loss):
+    """The sum of several losses, such as a distance and a penalty."""
+
+    terms: tuple[Loss, ...]
+
+    @property
+    def compilable(self) -> bool:
+        return all(term.compilable for term in self.terms)
+
+    @property
+    def differentiable(self) -> bool:
+        return all(term.differentiable for term in self.terms)
+
+    def fitted(self, stepper: Stepper) -> Loss:
+        return Sum(tuple(term.fitted(stepper) for term in self.terms))
+
+    def check(self, steps: int) -> None:
+        for term in self.terms:
+            term.check(steps)
+
+    def bind(self, params: Params) -> LevelLoss:
+        bound = [term.bind(params) for term in self.terms]
+        return lambda *step: tf.add_n([term(*step) for term in bound])
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled(Loss):
+    """A loss times a factor, or times a factor per time level.
+
+    Attributes:
+      factor: a number, or one per unroll step: the longest horizon's.
+    """
+
+    term: Loss
+    factor: float | Sequence[float]
+
+    @property
+    def compilable(self) -> bool:
+        return self.term.compilable
+
+    @property
+    def differentiable(self) -> bool:
+        return self.term.differentiable
+
+    def fitted(self, stepper: Stepper) -> Loss:
+        return replace(self, term=self.term.fitted(stepper))
+
+    def check(self, steps: int) -> None:
+        self.term.check(steps)
+        if np.ndim(self.factor) and len(self.factor) < steps:
+            raise InputError(
+                f"factor of a loss has {len(self.factor)} levels; an unrolling has {steps} steps"
+            )
+
+    def bind(self, params: Params) -> LevelLoss:
+        bound = self.term.bind(params)
+
+        def level_loss(k, before, after, target):
+            factor = tf.constant(self.factor, after.dtype)
+            value = bound(k, before, after, target)
+            return value * (factor[k] if np.ndim(self.factor) else factor)
+
+        return level_loss
+
+
+def _fitted(loss, stepper):
+    features = getattr(stepper, "features", None)
+    if features is None or loss.channels is not None:
+        return loss
+    return replace(loss, channels=features.out_channels, active=features.active)

@@ -1,53 +1,21 @@
-"""A network with its stepper: built from a configuration, saved beside its checkpoints, loaded."""
+"""A trained network with its stepper: described beside its checkpoints, and loaded."""
 
 import json
 import pathlib
 
-from tfunroll import nets, systems
-from tfunroll.checkpoints import restore_weights
+from tfunroll import systems
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError, Stepper
 from tfunroll.features import Features
 from tfunroll.files import write_json
 from tfunroll.nets import keras
-from tfunroll.nets.initial import best
+from tfunroll.nets.weights import Weights
+from tfunroll.plan import Plan
+from tfunroll.training.checkpoints import Checkpoints
+from tfunroll.training.trainer import CHECKPOINTS
 
 FILE = "model.json"
 NETWORK = ("net", "size", "width", "depth", "widths", "modes")  # fields that shape a network
-
-
-def build_net(config: RunConfig, seed: int) -> keras.Model:
-    """The configuration's network with the initial weights of ``seed``."""
-    system = systems.get(config.system)
-    features = system.features(config.mode)
-    return nets.build(
-        config.net,
-        system.domain,
-        features.in_channels,
-        features.out_channels,
-        size=config.size or None,
-        width=config.width or None,
-        depth=config.depth or None,
-        widths=config.widths,
-        modes=config.modes or None,
-        seed=seed,
-        dtype=config.precision,
-        initial=config.initial or best(config.net),
-    )
-
-
-def build_stepper(config: RunConfig, net, features):
-    """The configuration's stepper around a network."""
-    system = systems.get(config.system)
-    return system.stepper(
-        net,
-        features,
-        config.mode,
-        config.correction,
-        config.coarse,
-        config.solver_fraction,
-        config.residual,
-    )
 
 
 def save_description(folder: pathlib.Path, config: RunConfig, features: Features, net) -> None:
@@ -99,6 +67,15 @@ def check_start(path: pathlib.Path, config: RunConfig) -> None:
             raise InputError(f"start_from: its networks have {name}={theirs}, this run {ours}")
 
 
+def load_weights(path: str | pathlib.Path, net: keras.Model) -> None:
+    """Gives a network the weights of the training in ``path``.
+
+    Raises: InputError: if there are none, or those of another network.
+    """
+    weights = Weights(net)
+    weights.write(Checkpoints(pathlib.Path(path) / CHECKPOINTS).weights(weights.part()))
+
+
 def load(path: str | pathlib.Path) -> Stepper:
     """Loads a trained network as a stepper, ready to bind to parameters.
 
@@ -111,7 +88,7 @@ def load(path: str | pathlib.Path) -> Stepper:
       InputError: if the folder holds no trained network that fits its system.
     """
     config, features = describe(path)
-    net = build_net(config, seed=0)
-    if not restore_weights(pathlib.Path(path) / "checkpoints", [v.value for v in net.variables]):
-        raise InputError(f"path={str(path)!r} holds no checkpoint")
-    return build_stepper(config, net, features)
+    plan = Plan(config)
+    net = plan.net(seed=0)
+    load_weights(path, net)
+    return plan.stepper(net, features)

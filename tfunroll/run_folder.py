@@ -21,12 +21,12 @@ import numpy as np
 import pandas as pd
 
 from tfunroll import systems
-from tfunroll.checkpoints import FINISHED, finished_at
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.data import Dataset
 from tfunroll.files import replacing
-from tfunroll.summaries import HISTORY, read_history
+from tfunroll.training.checkpoints import FINISHED, finished_at
+from tfunroll.training.records import HISTORY, read_history
 
 BASELINES = "baselines"
 SHARED = "shared"
@@ -82,7 +82,7 @@ def histories(out: pathlib.Path) -> dict[tuple[str, int], pd.DataFrame]:
 
 
 def training_outcomes(out: pathlib.Path, modality: str) -> list[dict]:
-    """What Trainer.train returned for each finished network of a modality."""
+    """Trained.summary of each finished network of a modality."""
     return [json.loads(p.read_text()) for p in sorted(out.glob(f"{modality}/*/{FINISHED}"))]
 
 
@@ -97,11 +97,11 @@ def unfinished(config: RunConfig, out: pathlib.Path) -> list[str]:
     return [f"{m} {seed}" for m, seed in names if not finished(out / m / str(seed))]
 
 
-def start_checkpoints(config: RunConfig, seed: int) -> pathlib.Path | None:
-    """Checkpoints of the ONE network of ``seed`` in --start_from, or None."""
+def start_folder(config: RunConfig, seed: int) -> pathlib.Path | None:
+    """The ONE network of ``seed`` in --start_from, or None."""
     if not config.start_from:
         return None
-    return pathlib.Path(config.start_from) / "ONE" / str(seed) / "checkpoints"
+    return pathlib.Path(config.start_from) / "ONE" / str(seed)
 
 
 def check_folder(config: RunConfig, out: pathlib.Path) -> None:

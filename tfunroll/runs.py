@@ -21,12 +21,12 @@ from tfunroll.jobs import (
     evaluate_baselines,
     evaluate_network,
     load_data,
-    settings_of,
     show_results,
-    train_network,
+    train_networks,
     train_shared,
 )
-from tfunroll.models import build_net, check_start
+from tfunroll.models import check_start
+from tfunroll.plan import Plan
 from tfunroll.run_folder import (
     BASELINES,
     SHARED,
@@ -38,7 +38,7 @@ from tfunroll.run_folder import (
     network_folder,
     read_config,
     samples,
-    start_checkpoints,
+    start_folder,
     training_outcomes,
     unfinished,
 )
@@ -101,13 +101,14 @@ def check_ready(config: RunConfig) -> int:
     check_folder(config, pathlib.Path(config.out))
     if config.start_from:
         for seed in config.seeds:
-            if not start_checkpoints(config, seed).is_dir():
+            folder = start_folder(config, seed)
+            if not folder.is_dir():
                 raise InputError(
                     f"start_from={config.start_from!r} holds no ONE network of seed {seed}"
                 )
-            check_start(start_checkpoints(config, seed).parent, config)
+            check_start(folder, config)
     check_writable(config.out)
-    return build_net(config, config.seeds[0]).count_params()
+    return Plan(config).net(config.seeds[0]).count_params()
 
 
 @contextlib.contextmanager
@@ -263,28 +264,38 @@ def worker_count(config: RunConfig, networks: int = 0) -> int:
 def _training_tasks(config, out):
     shared = config.shared_stages()
     tasks = []
-    for seed in config.seeds:
-        name = f"{SHARED} {seed}"
+    for seeds in _groups(config):
+        name = _name(SHARED, seeds)
         if shared:
-            tasks.append(workers.Task(name, train_shared, (config, seed)))
-    for seed in config.seeds:
-        after = (f"{SHARED} {seed}",) if shared else ()
+            tasks.append(workers.Task(name, train_shared, (config, seeds)))
+    for seeds in _groups(config):
+        after = (_name(SHARED, seeds),) if shared else ()
         for modality in config.modalities:
-            task = workers.Task(
-                f"{modality} {seed}", train_network, (config, modality, seed), after
-            )
-            tasks.append(task)
+            arguments = (config, modality, seeds)
+            tasks.append(workers.Task(_name(modality, seeds), train_networks, arguments, after))
     if not (out / BASELINES / "results.csv").exists():
         tasks.append(workers.Task(BASELINES, evaluate_baselines, (config,)))
     return tasks
 
 
+def _groups(config: RunConfig) -> list[tuple[int, ...]]:
+    """Seeds that train in one program: all on a GPU, which a small network leaves idle."""
+    if tf.config.list_physical_devices("GPU"):
+        return [config.seeds]
+    return [(seed,) for seed in config.seeds]
+
+
+def _name(kind: str, seeds: tuple[int, ...]) -> str:
+    return f"{kind} {','.join(map(str, seeds))}"
+
+
 def total_states(config) -> int:
     """States that all trainings process."""
-    shared, stages = config.shared_stages(), len(config.stages())
-    own = config.states(shared, stages) * len(config.modalities)
+    schedule = Plan(config).schedule(config.modalities[0])  # as many in every modality
+    shared = schedule.first(config.shared_stages()).states if config.shared_stages() else 0
+    own = (schedule.states - shared) * len(config.modalities)
     baselines = 1  # counted as one unit
-    return len(config.seeds) * (config.states(0, shared) + own) + baselines
+    return len(config.seeds) * (shared + own) + baselines
 
 
 def _check_fit(config, dataset):
@@ -301,4 +312,4 @@ def _check_fit(config, dataset):
             f"refined={','.join(map(str, config.refined))} is not for system={system.name}, which "
             "has no solvers to refine"
         )
-    check_fit(system, dataset, settings_of(config, dataset))
+    check_fit(system, dataset, Plan(config).settings(dataset))

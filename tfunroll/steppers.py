@@ -1,64 +1,100 @@
 """Steppers with a network: predictions, and corrections of a numerical solver.
 
-They are plain callables around a network that maps one tensor to one tensor; every class has the
-attribute ``net`` and the method ``bind`` of core.Stepper.
+Plain callables around a network that maps one tensor to one tensor. Every class has the attributes
+``net`` and ``features`` and the method ``bind`` of core.Stepper; a class of your own with these
+three trains like them.
 """
 
+import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import tensorflow as tf
 
-from tfunroll.core import Params, Solver, Step
+from tfunroll.core import InputError, Params, Solver, Step, Stepper
 from tfunroll.features import Features
 
 Net = Callable[[tf.Tensor], tf.Tensor]
 
 
-class Prediction:
+@dataclass(frozen=True, eq=False)
+class NetworkStepper:
+    """What steppers around a network share.
+
+    Attributes:
+      net: maps [batch, *space, in] to [batch, *space, out], such as a Keras model.
+      features: what the network sees and what its output means; by default ``net.features``, which
+        networks have that were built by ``build_for``.
+    """
+
+    def __post_init__(self):
+        if self.features is None:
+            features = getattr(self.net, "features", None)
+            if features is None:
+                raise InputError(
+                    "features: this network does not say what it sees; give system.features() to "
+                    "the stepper, or build the network by build_for(system)"
+                )
+            object.__setattr__(self, "features", features)
+
+    def _change(self, inputs: Callable, state: tf.Tensor) -> tf.Tensor:
+        return self.features.increment(self.net(inputs(state)), state.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction(NetworkStepper):
     """The network alone: next = scale · net(input), or u + that if ``residual``."""
 
-    def __init__(self, net: Net, features: Features, residual: bool = False, scale: float = 1.0):
-        self.net, self.features, self.residual, self.scale = net, features, residual, scale
+    net: Net
+    features: Features | None = None
+    residual: bool = False
+    scale: float = 1.0
 
     def bind(self, params: Params) -> Step:
         inputs = self.features.bind(params)
 
         def step(state):
-            change = self.features.increment(self.net(inputs(state)), state.dtype)
-            change *= self.scale
+            change = self.scale * self._change(inputs, state)
             return state + change if self.residual else change
 
         return step
 
 
-class ParallelCorrection:
+@dataclass(frozen=True, eq=False)
+class ParallelCorrection(NetworkStepper):
     """Solver and network see the same state: next = S(u) + scale · net(u)."""
 
-    def __init__(self, solver: Solver, net: Net, features: Features, scale: float = 1.0):
-        self.solver, self.net, self.features, self.scale = solver, net, features, scale
+    solver: Solver
+    net: Net
+    features: Features | None = None
+    scale: float = 1.0
 
     def bind(self, params: Params) -> Step:
         inputs, solve = self.features.bind(params), self.solver.bind(params)
-
-        def step(state):
-            change = self.features.increment(self.net(inputs(state)), state.dtype)
-            return solve(state) + self.scale * change
-
-        return step
+        return lambda state: solve(state) + self.scale * self._change(inputs, state)
 
 
-class SequentialCorrection:
+@dataclass(frozen=True, eq=False)
+class SequentialCorrection(NetworkStepper):
     """The network sees the solver's result: next = v + scale · net(v), v = S(u)."""
 
-    def __init__(self, solver: Solver, net: Net, features: Features, scale: float = 1.0):
-        self.solver, self.net, self.features, self.scale = solver, net, features, scale
+    solver: Solver
+    net: Net
+    features: Features | None = None
+    scale: float = 1.0
 
     def bind(self, params: Params) -> Step:
         inputs, solve = self.features.bind(params), self.solver.bind(params)
 
         def step(state):
             solved = solve(state)
-            change = self.features.increment(self.net(inputs(solved)), state.dtype)
-            return solved + self.scale * change
+            return solved + self.scale * self._change(inputs, solved)
 
         return step
+
+
+def with_net(stepper: Stepper, net: Net) -> Stepper:
+    """The same stepper around another network, such as one whose weights are an argument."""
+    other = copy.copy(stepper)
+    object.__setattr__(other, "net", net)  # steppers of ours are frozen
+    return other

@@ -3,17 +3,15 @@
 Reference: List, Chen, Bali & Thuerey (2025), doi:10.1016/j.cma.2024.117441.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
 
 from tfunroll.core import InputError, State, Step
 
-STATIC_STEPS = 4  # up to here Python unrolls the graph; beyond, a tf.while_loop keeps it small
-
-# (state before the step, state after it, reference after it) -> scalar
-LevelLoss = Callable[[State, State, State], tf.Tensor]
+# (step k from 0, state before it, state after it, reference after it) -> value per sample, [batch]
+LevelLoss = Callable[[int | tf.Tensor, State, State, State], tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -81,10 +79,11 @@ def unroll(
     probes: tf.Tensor | None = None,
     loop: bool | None = None,
     rematerialise: bool = False,
+    sources: Sequence[tf.Tensor] = (),
 ) -> tuple[tf.Tensor, State]:
     """Unrolls a step and averages the loss over its time levels.
 
-        u_0 = state;  u_k = step(u_{k-1});  loss = mean_k level_loss(u_{k-1}, u_k, target_k)
+        u_0 = state;  u_k = step(u_{k-1});  loss = mean_k level_loss(k, u_{k-1}, u_k, target_k)
 
     over the levels after the push-forward. The carried state is cut (tf.stop_gradient) after the
     loss has seen it, so every level trains the step that made it.
@@ -93,28 +92,28 @@ def unroll(
       step: one frame forward.
       state: [batch, *space, channel].
       targets: the frames after ``state``, [batch, steps, *space, channel].
-      level_loss: (before, after, target) -> scalar.
+      level_loss: (k, before, after, target) -> [batch].
       unrolling: horizon, cuts, push-forward.
-      probes: zeros [steps, *state.shape], added to the state entering each step; their gradient is
-        ∂loss/∂(state entering step k).
-      loop: True for a tf.while_loop, False for Python unrolling; None chooses by STATIC_STEPS.
-      rematerialise: recompute each step in the backward pass instead of storing its inside; then
-        gradients reach state, probes and variables, not other tensors the step closes over.
+      probes: zeros [steps, *state.shape], added to the state entering each step; their gradient
+        is ∂loss/∂(state entering step k).
+      loop: True for a tf.while_loop, False for Python unrolling; None loops over more than one: the
+        graph of a step is then compiled once.
+      rematerialise: recompute each step in the backward pass instead of storing its inside; always
+        a loop. Gradients then reach state, probes, variables and ``sources``, nothing else.
+      sources: tensors that the step closes over whose gradients are wanted, such as weights.
     Returns:
-      the loss, a scalar, and the final state.
+      the loss of each sample, [batch], and the final state.
     """
     steps, pushforward = unrolling.steps, unrolling.pushforward
     if targets.shape[1] != steps:
         raise ValueError(f"targets hold {targets.shape[1]} frames, the unrolling needs {steps}")
     cut_every = unrolling.cut_every or steps + 1
-    looped = loop if loop is not None else steps > STATIC_STEPS
-    if rematerialise and not looped:
-        step = tf.recompute_grad(step)
+    looped = rematerialise or (loop if loop is not None else steps > 1)
 
     def advance(k, before, target):
         """Step k, 0-based: the carried state and the loss term. The one place that cuts."""
         after = step(before)
-        level = level_loss(before, after, target)
+        level = level_loss(k, before, after, target)
         warming, cut = k < pushforward, (k + 1) % cut_every == 0
         if isinstance(k, int):
             level = tf.zeros_like(level) if warming else level
@@ -129,7 +128,7 @@ def unroll(
         by_frame = tf.stack(tf.unstack(targets, axis=1))  # frames first: the loop reads slices
         if rematerialise:
             total, state = _recomputed_loop(
-                lambda k, before: advance(k, before, by_frame[k]), state, probes, steps
+                lambda k, before: advance(k, before, by_frame[k]), state, probes, steps, sources
             )
         else:
 
@@ -140,24 +139,30 @@ def unroll(
             _, state, total = tf.while_loop(
                 lambda k, *_: k < steps,
                 body,
-                (tf.constant(0), state, tf.zeros([], state.dtype)),
+                (tf.constant(0), state, tf.zeros_like(_by_sample(state))),
                 maximum_iterations=steps,
             )
     else:
-        total = tf.zeros([], state.dtype)
+        total = tf.zeros_like(_by_sample(state))
         for k in range(steps):
             state, level = advance(k, enter(state, k), targets[:, k])
             total += level
     return total / tf.cast(steps - pushforward, total.dtype), state
 
 
-def _recomputed_loop(advance, state, probes, steps):
+def _by_sample(state):
+    """One number of each sample, [batch]."""
+    return state[(slice(None), *(0,) * (state.shape.rank - 1))]
+
+
+def _recomputed_loop(advance, state, probes, steps, sources):
     """Sums the loss terms of (k, before) -> (after, level) over a loop that stores states alone.
 
     The backward loop recomputes each step from the state entering it (tf.recompute_grad cannot
-    stand inside a tf.while_loop that reads variables). Gradients reach the state, the probes and
-    the variables; not other tensors that ``advance`` closes over.
+    stand inside a tf.while_loop). Gradients reach the state, the probes, variables and ``sources``;
+    not other tensors that ``advance`` closes over.
     """
+    sources = list(sources)
     if probes is None:
         probes = tf.zeros(tf.concat([[steps], tf.shape(state)], 0), state.dtype)
 
@@ -165,7 +170,7 @@ def _recomputed_loop(advance, state, probes, steps):
         return tf.TensorArray(state.dtype, size=steps, element_shape=state.shape)
 
     @tf.custom_gradient
-    def loop(state, probes):
+    def loop(state, probes, *_sources):
         def body(k, state, total, kept):
             before = state + probes[k]
             after, level = advance(k, before)
@@ -174,37 +179,38 @@ def _recomputed_loop(advance, state, probes, steps):
         _, final, total, kept = tf.while_loop(
             lambda k, *_: k < steps,
             body,
-            (tf.constant(0), state, tf.zeros([], state.dtype), states()),
+            (tf.constant(0), state, tf.zeros_like(_by_sample(state)), states()),
             maximum_iterations=steps,
         )
         entering = kept.stack()
 
         def gradient(d_total, d_final, variables=None):
-            variables = list(variables or ())
+            wanted = [*sources, *(variables or ())]
 
             def back(k, d_after, sums, kept):
                 before = entering[k]
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
-                    tape.watch([before, *variables])
+                    tape.watch([before, *wanted])
                     outputs = advance(k, before)
-                d_before, *d_variables = tape.gradient(
-                    outputs, [before, *variables], (d_after, d_total), "zero"
+                d_before, *terms = tape.gradient(
+                    outputs, [before, *wanted], (d_after, d_total), "zero"
                 )
-                sums = [s + d for s, d in zip(sums, d_variables, strict=True)]
+                sums = [s + d for s, d in zip(sums, terms, strict=True)]
                 return k - 1, d_before, sums, kept.write(k, d_before)
 
-            sums = [tf.zeros(v.shape, v.dtype) for v in variables]
+            sums = [tf.zeros(v.shape, v.dtype) for v in wanted]
             _, d_state, sums, kept = tf.while_loop(
                 lambda k, *_: k >= 0,
                 back,
                 (tf.constant(steps - 1), d_final, sums, states()),
                 maximum_iterations=steps,
             )
-            return (d_state, kept.stack()), sums
+            by_argument = (d_state, kept.stack(), *sums[: len(sources)])
+            return (by_argument, sums[len(sources) :]) if variables else by_argument
 
         return (total, final), gradient
 
-    return loop(state, probes)
+    return loop(state, probes, *sources)
 
 
 def rollout(

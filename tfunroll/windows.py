@@ -90,6 +90,10 @@ class Windows:
         params = {name: tf.gather(values, trajectory) for name, values in self._params.items()}
         return tf.gather(self._states, frames), params
 
+    def example(self) -> tuple[tf.Tensor, Params]:
+        """The first frame of all and its parameters, as a batch of one."""
+        return self._states[:1], {name: values[:1] for name, values in self._params.items()}
+
     def name(self, trajectory: int, start: int) -> tuple[str, int]:
         """The trajectory's id and the frame of one window."""
         return self._ids[trajectory], start

@@ -16,6 +16,7 @@ class Weights:
     Attributes:
       net: the model, built.
       size: number of weights, P.
+      dtype: of the weights, by name.
     Raises:
       InputError: for a model that is not built, has no trainable weights, has them in several
         dtypes, or keeps a state of its own that changes while it trains.
@@ -27,11 +28,17 @@ class Weights:
         self._variables = list(net.trainable_variables)
         self._sizes = [math.prod(v.shape) for v in self._variables]
         self.size = sum(self._sizes)
+        self.dtype = self._variables[0].dtype
 
     @property
     def layout(self) -> str:
         """Names and shapes in the order of the vector, for files: "kernel 6x26; bias 26; …"."""
         return "; ".join(f"{v.name} {'x'.join(map(str, v.shape))}" for v in self._variables)
+
+    def part(self, flat: tf.Tensor | None = None) -> dict[str, np.ndarray]:
+        """What a file keeps of the network: its layout, and the weights of ``flat`` or its own."""
+        flat = self.read() if flat is None else flat
+        return {"layout": np.array(self.layout), "flat": np.asarray(flat)}
 
     def read(self) -> tf.Tensor:
         """The model's weights now, [P]."""

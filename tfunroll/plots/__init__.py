@@ -43,7 +43,7 @@ def plot_run(
       samples: (modality, seed) -> Evaluation.samples; of each modality the lowest seed is drawn.
       system: says which of these, and names and scales them.
       settings: of the evaluation: "horizon", "long_horizon", and what else the files are to say.
-      histories: (modality or "shared", seed) -> summaries.read_history, drawn as "training".
+      histories: (modality or "shared", seed) -> records.read_history, drawn as "training".
     """
     out, figures = pathlib.Path(out_dir), {"curves": curves(summary, system, settings)}
     if histories:

@@ -24,7 +24,7 @@ def training(histories: Mapping[tuple[str, int], pd.DataFrame]) -> Figure:
     A line is the geometric mean over seeds, its band their range. The stages that all modalities
     share are drawn once, in black.
 
-    Args: histories: (modality or "shared", seed) -> summaries.read_history.
+    Args: histories: (modality or "shared", seed) -> records.read_history.
     """
     whole = pd.concat(
         [table.assign(modality=name, seed=seed) for (name, seed), table in histories.items()]

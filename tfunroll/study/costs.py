@@ -3,6 +3,7 @@
 import pathlib
 import statistics
 import time
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
@@ -12,10 +13,10 @@ from tfunroll import data, runs, systems, workers
 from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.flops import flops_per_frame
-from tfunroll.models import build_net, build_stepper
+from tfunroll.plan import Plan
 from tfunroll.study import folder, publishing
 from tfunroll.study.description import Study, chosen
-from tfunroll.updates import UPDATES_PER_CALL, Updates
+from tfunroll.training.trainer import UPDATES_PER_CALL, Updates
 
 TIMED = 3.0  # seconds in which a rate is measured, unless 100 updates take less
 FRAMES = 1000  # of the stand-in data: as drawing from very few windows is slow
@@ -89,10 +90,9 @@ def estimate(
 
 def operations(config: RunConfig) -> int:
     """Floating point operations of a step of the network and its solver, for one sample."""
-    system = systems.get(config.system)
     trajectories = _stand_in(config).splits["train"]
-    net = build_net(config, config.seeds[0])
-    stepper = build_stepper(config, net, system.features(config.mode))
+    plan = Plan(config)
+    stepper = plan.stepper(plan.net(config.seeds[0]))
     state = tf.constant(trajectories.states[:1, 0])
     params = {name: tf.constant(values[:1]) for name, values in trajectories.params.items()}
     return flops_per_frame(stepper, params, state)
@@ -111,18 +111,18 @@ def measure(config: RunConfig) -> tuple[float, float]:
 
 def time_of_update(config: RunConfig, modality: str) -> tuple[float, float]:
     """Seconds of an update in the stage of the longest horizon, and of its compilation."""
-    stage = max(config.stages(), key=lambda stage: stage.steps)
-    updates = Updates(config, _stand_in(config))
-    call = updates.call(config.unrolling(modality, stage), config.batch(modality, stage))
+    plan, dataset = Plan(config), _stand_in(config)
+    longest = max(plan.schedule("WIG").stages, key=lambda stage: stage.unrolling.steps)
+    number = plan.schedule("WIG").stages.index(longest)
+    # a rate so small that the weights stay, whatever the stand-in data would make of them
+    stage = replace(plan.schedule(modality).stages[number], rate=1e-30)
     began = time.monotonic()
-    rate = tf.constant(0.0)  # the weights stay, whatever the stand-in data would make of them
+    updates = Updates(plan.trainer(dataset), stage)
 
     def run(length):
-        before = int(updates.state.update)
-        call(
-            *(tf.constant(n, tf.int64) for n in (0, 0, 0, before + length)), rate, tf.constant(0.0)
-        )
-        return int(updates.state.update) - before
+        before = int(updates.carry["update"])
+        updates(length)
+        return int(updates.carry["update"]) - before
 
     run(1)
     compiling = time.monotonic() - began

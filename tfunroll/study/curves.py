@@ -10,7 +10,7 @@ from tfunroll.averages import scores
 from tfunroll.config import RunConfig
 from tfunroll.results import ORDER, REFINED
 from tfunroll.study import folder, statistics
-from tfunroll.summaries import HISTORY, read_history
+from tfunroll.training.records import HISTORY, read_history
 
 
 def longest(config: RunConfig) -> float:

@@ -1,6 +1,7 @@
 """What a training run records while it goes on: history.csv, and the same for TensorBoard."""
 
 import pathlib
+from collections.abc import Mapping
 
 import matplotlib
 import numpy as np
@@ -14,74 +15,76 @@ COLUMNS = ("update", "quantity", "value")
 FINAL = ".final"  # ends the name of TensorBoard's file of a network's results
 
 
-class Summaries:
-    """Writes the scalars, images and hyperparameters of one network.
+class HistoryFile:
+    """``folder``/history.csv: a value a row, under TensorBoard's name of the quantity.
 
-    Scalars go to ``folder``/history.csv, a value a row under TensorBoard's name of the quantity
-    (training/loss, training/learning_rate, validation/relative_error, gradient_by_step/01, …), and
-    to TensorBoard's files in ``folder``/tensorboard.
+    training/loss, training/learning_rate, validation/relative_error, gradient_by_step/01, …
     """
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: str | pathlib.Path):
+        self._folder = pathlib.Path(folder)
+
+    def start(self, update: int) -> None:
+        """Begins, or goes on after ``update``: forgets later rows, of a run that was killed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        history = read_history(self._folder)
+        with replacing(self._folder / HISTORY) as new:
+            history[history["update"] <= update].to_csv(new, index=False, float_format="%.9g")
+
+    def scalars(self, update: int, values: Mapping[str, float]) -> None:
+        """Appends values by name."""
+        lines = [f"{update},{name},{float(value):.9g}\n" for name, value in values.items()]
+        with (self._folder / HISTORY).open("a", encoding="utf-8") as file:
+            file.write("".join(lines))
+
+
+class TensorBoardFiles:
+    """The same scalars, pictures, notes and hyperparameters in ``folder``, for TensorBoard."""
+
+    def __init__(self, folder: str | pathlib.Path):
         self._folder = pathlib.Path(folder)
         self._writer = None
 
     def start(self, update: int) -> None:
-        """Begins, or goes on after ``update``: forgets later records, of a run that was killed."""
-        (self._folder / EVENTS).mkdir(parents=True, exist_ok=True)
-        history = read_history(self._folder)
-        with replacing(self._folder / HISTORY) as new:
-            history[history["update"] <= update].to_csv(new, index=False, float_format="%.9g")
-        for path in (self._folder / EVENTS).iterdir():
+        """Begins, or goes on after ``update``: forgets later events, of a run that was killed."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in self._folder.iterdir():
             _forget_events(path, update)
-        self._open()
+        self._writer = tf.summary.create_file_writer(str(self._folder))
 
-    def updates(self, update: int, values: dict[str, float], by_step: np.ndarray) -> None:
-        """Scalars of the latest updates; ``by_step``: ‖∂loss/∂(state entering step k)‖."""
-        scalars = {f"training/{name}": value for name, value in values.items()}
-        scalars |= {f"gradient_by_step/{k:02d}": norm for k, norm in enumerate(by_step, start=1)}
-        self._scalars(update, scalars)
-
-    def validation(self, update: int, error: float, rollout: np.ndarray, reference: np.ndarray):
-        """The rollout error, and an image of one rollout: reference, network, difference."""
-        self._scalars(update, {"validation/relative_error": error})
+    def scalars(self, update: int, values: Mapping[str, float]) -> None:
+        """Values by name."""
         with self._writer.as_default(step=update):
-            tf.summary.image("validation/rollout", _panels(rollout, reference)[None])
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
 
-    def skipped(self, update: int, reason: str) -> None:
-        """Why an update was not applied."""
+    def picture(self, update: int, name: str, rollout: np.ndarray, reference: np.ndarray) -> None:
+        """An image of one rollout, [frame, *space, channel]: reference, network, difference."""
         with self._writer.as_default(step=update):
-            tf.summary.text("training/skipped", reason)
+            tf.summary.image(name, _panels(rollout, reference)[None])
 
-    def hyperparameters(self, settings: dict, metrics: dict[str, float]) -> None:
+    def text(self, update: int, name: str, text: str) -> None:
+        """A note."""
+        with self._writer.as_default(step=update):
+            tf.summary.text(name, text)
+
+    def hyperparameters(self, settings: Mapping, metrics: Mapping[str, float]) -> None:
         """One row of TensorBoard's HParams page, in place of the one before."""
         from tensorboard.plugins.hparams import api
 
-        for path in (self._folder / EVENTS).glob(f"*{FINAL}"):
+        for path in self._folder.glob(f"*{FINAL}"):
             path.unlink()
-        folder = str(self._folder / EVENTS)
-        writer = tf.summary.create_file_writer(folder, filename_suffix=FINAL)
+        writer = tf.summary.create_file_writer(str(self._folder), filename_suffix=FINAL)
         with writer.as_default(step=0):
-            api.hparams(settings)
+            api.hparams(dict(settings))
             for name, value in metrics.items():
                 tf.summary.scalar(f"final/{name}", value)
         writer.close()
 
     def close(self) -> None:
+        """Writes what is not written yet."""
         if self._writer is not None:
             self._writer.close()
-
-    def _open(self) -> None:
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(self._folder / EVENTS))
-
-    def _scalars(self, update, scalars) -> None:
-        lines = [f"{update},{name},{float(value):.9g}\n" for name, value in scalars.items()]
-        with (self._folder / HISTORY).open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
-        with self._writer.as_default(step=update):
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value)
 
 
 def read_history(folder: pathlib.Path) -> pd.DataFrame:

@@ -1,0 +1,200 @@
+"""The four functions of one vector of weights that all training rests on.
+
+    sample(windows, …) -> batch                    a pure function of counters
+    loss(flat, batch, unrolling) -> loss           the stepper with its weights as argument
+    gradient(flat, batch, unrolling) -> vector     of the same length
+    apply(carry, gradient, …) -> carry             optimizer and guard
+
+They know nothing of flags, files, stages or callbacks. ``flat`` is [P], or [K, P] for K seeds side
+by side; then a batch holds the samples of all seeds one after the other, [K · B, …], losses are
+[K], and seeds have nothing in common but the program.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfunroll.core import Params, State, Stepper, compilable
+from tfunroll.losses import Loss
+from tfunroll.nets.weights import Weights
+from tfunroll.steppers import with_net
+from tfunroll.training import guard
+from tfunroll.training.optimizers import Adam
+from tfunroll.unrolling import Unrolling, unroll
+from tfunroll.windows import Windows
+
+Carry = dict[str, object]  # "flat", "optimizer", "guard", "update"
+
+
+class Batch(NamedTuple):
+    """Samples: states [batch, *space, channel], the frames after them [batch, steps, …]."""
+
+    start: State
+    targets: tf.Tensor
+    params: Params
+
+
+class Gradient(NamedTuple):
+    """loss, vector: ∂loss/∂flat, norm: ‖vector‖, by_step: ‖∂loss/∂(state entering step k)‖.
+
+    For one seed scalars, [P] and [steps]; for K with a leading axis. by_step has no steps where it
+    alone would need gradients of an external solver.
+    """
+
+    loss: tf.Tensor
+    vector: tf.Tensor
+    norm: tf.Tensor
+    by_step: tf.Tensor
+
+
+def sample(
+    windows: Windows,
+    drawn: tuple[tf.Tensor, tf.Tensor],
+    steps: int,
+    noise: np.ndarray | None = None,
+    keys: tf.Tensor | None = None,
+) -> Batch:
+    """The windows that were drawn, as a batch.
+
+    Args:
+      drawn: trajectories and start frames, each [batch] or [K, batch].
+      noise: standard deviation of noise on the initial states, [*space, channel]; None: none.
+      keys: of the noise, [2] or [K, 2]: the same key gives the same noise.
+    """
+    trajectory, start = (tf.reshape(part, [-1]) for part in drawn)
+    states, params = windows.read(trajectory, start, steps)
+    initial = states[:, 0]
+    if noise is not None:
+        seeds = tf.unstack(tf.reshape(keys, [-1, 2]))
+        shape = [initial.shape[0] // len(seeds), *initial.shape[1:]]
+        draws = [tf.random.stateless_normal(shape, key, dtype=initial.dtype) for key in seeds]
+        initial += tf.constant(noise, initial.dtype) * tf.concat(draws, 0)
+    return Batch(initial, states[:, 1:], params)
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """What training minimises, as a function of the weights.
+
+    Attributes:
+      stepper: around a network. weights: that network's.
+      of_level: the loss, fitted to the stepper.
+      rematerialise: recompute each step in the backward pass: less memory, more time.
+      compiled: by XLA: whole if it can, else the network alone, in a graph that calls out to the
+        solver.
+    """
+
+    stepper: Stepper
+    weights: Weights
+    of_level: Loss
+    rematerialise: bool = False
+    compiled: bool = True
+
+    @property
+    def compilable(self) -> bool:
+        """Whether XLA can compile it whole."""
+        return compilable(self.stepper) and self.of_level.compilable
+
+    @property
+    def jit(self) -> bool:
+        """Whether functions of it are to be compiled whole."""
+        return self.compiled and self.compilable
+
+    def at(self, flat: tf.Tensor) -> Stepper:
+        """The stepper with these weights."""
+        if self.compiled and not self.compilable:
+            return with_net(self.stepper, lambda x: self._compiled_net(flat, x))
+        if self.rematerialise:  # the backward pass differentiates a step by flat itself
+            return with_net(self.stepper, lambda x: self.weights.at(flat)(x))
+        return with_net(self.stepper, self.weights.at(flat))
+
+    @functools.cached_property
+    def _compiled_net(self):
+        return tf.function(
+            lambda flat, x: self.weights.at(flat)(x), jit_compile=True, autograph=False
+        )
+
+    def probed(self, unrolling: Unrolling) -> bool:
+        """Whether gradients by state are at hand: ONE and NOG ask no solver for any."""
+        return (unrolling.steps > 1 and unrolling.cut_every != 1) or self.compilable
+
+    def loss(
+        self,
+        flat: tf.Tensor,
+        batch: Batch,
+        unrolling: Unrolling,
+        probes: tf.Tensor | None = None,
+        stepper: Stepper | None = None,
+    ) -> tf.Tensor:
+        """The mean over samples and time levels: a scalar, or [K].
+
+        Args:
+          probes: as in unrolling.unroll. stepper: in place of ``at(flat)``.
+        """
+        step = (stepper or self.at(flat)).bind(batch.params)
+        level_loss = self.of_level.bind(batch.params)
+        if not self.probed(unrolling):
+            # a loop differentiates all that it holds: nothing by the state, then
+            uncut, uncut_loss = step, level_loss
+            step = lambda state: uncut(tf.stop_gradient(state))  # noqa: E731
+            level_loss = lambda k, before, *more: uncut_loss(  # noqa: E731
+                k, tf.stop_gradient(before), *more
+            )
+        by_sample, _ = unroll(
+            *(step, batch.start, batch.targets, level_loss, unrolling, probes),
+            rematerialise=self.rematerialise,
+            sources=[flat],
+        )
+        return tf.reduce_mean(tf.reshape(by_sample, [*flat.shape[:-1], -1]), -1)
+
+    def gradient(
+        self, flat: tf.Tensor, batch: Batch, unrolling: Unrolling, stepper: Stepper | None = None
+    ) -> Gradient:
+        """The loss and its gradient; of K seeds each by its own weights."""
+        seeds = flat.shape[:-1]
+        probed, dtype = self.probed(unrolling), batch.start.dtype
+        probes = tf.zeros([unrolling.steps, *batch.start.shape], dtype) if probed else None
+        sources = [flat, probes] if probed else [flat]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(sources)
+            loss = self.loss(flat, batch, unrolling, probes, stepper)
+            total = tf.reduce_sum(loss)
+        vector, *by_probe = tape.gradient(total, sources)
+        by_step = tf.zeros([*seeds, 0], dtype)
+        if probed:
+            squares = tf.square(tf.reshape(by_probe[0], [unrolling.steps, *seeds, -1]))
+            by_step = tf.sqrt(tf.reduce_sum(squares, -1))
+            by_step = tf.transpose(by_step) if seeds else by_step
+        return Gradient(loss, vector, tf.norm(vector, axis=-1), by_step)
+
+
+def start(flat: tf.Tensor, optimizer: Adam) -> Carry:
+    """What the loop over updates carries, before the first one."""
+    return {
+        "flat": flat,
+        "optimizer": optimizer.start(flat),
+        "guard": guard.start(tuple(flat.shape[:-1])),
+        "update": tf.zeros([], tf.int64),
+    }
+
+
+def apply(carry: Carry, gradient: Gradient, rate: tf.Tensor, optimizer: Adam) -> Carry:
+    """The next weights, optimizer and guard.
+
+    A gradient that is not finite, or whose norm jumps over its running mean, is not applied.
+    """
+    good, judged = guard.judge(carry["guard"], gradient.loss, gradient.norm)
+    flat, state = optimizer.apply(carry["flat"], carry["optimizer"], gradient.vector, rate)
+
+    def chosen(new, old):
+        return tf.where(good[..., None] if new.shape.rank > good.shape.rank else good, new, old)
+
+    return {
+        "flat": chosen(flat, carry["flat"]),
+        "optimizer": tf.nest.map_structure(chosen, state, carry["optimizer"]),
+        "guard": judged,
+        "update": carry["update"] + 1,
+    }
