@@ -22,8 +22,12 @@ class Net(keras.Model):
       boundary: per space axis the kinds (lower, upper) of ops.boundary.pad.
       seed: of the initial weights.
       initial: how they are drawn, of initial.INITIAL.
+    Attributes:
+      features: what it sees and what its output means, where it was built for a System by
+        ``build_for``, else None; not saved.
     """
 
+    features = None
     ARGUMENTS: tuple[str, ...] = ("out_channels", "boundary", "seed", "initial")
 
     def __init__(self, out_channels, boundary, seed=0, initial="glorot", **kwargs):
