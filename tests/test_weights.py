@@ -13,6 +13,8 @@ from tfunroll.nets.weights import Weights
 RING = Domain((16,), (("periodic", "periodic"),))
 PLANE = Domain((8, 6), (("periodic", "periodic"), ("zero", "replicate")))
 
+every_net = pytest.mark.parametrize("name", nets.NETS)
+
 
 def small(name="resnet", domain=RING, dtype="float64", seed=0, **options):
     options = options or SMALL[name]
@@ -67,7 +69,7 @@ def test_seeds_of_a_resnet_of_a_list_of_widths(domain):
     check_weights(small(domain=domain, widths=(3, 5)), random_input(domain))
 
 
-@pytest.mark.parametrize("name", nets.NETS)
+@every_net
 @pytest.mark.parametrize("domain", [RING, PLANE])
 def test_seeds_in_mixed_precision(name, domain):
     """Their own networks, as near as bfloat16 gets, in the weights' dtype."""
@@ -102,6 +104,21 @@ def test_a_vector_of_another_length_is_refused(shape):
     weights = Weights(small())
     with pytest.raises(InputError, match=rf"flat has shape .*needed: \({weights.size},\) or \(K, "):
         weights.at(tf.zeros(shape, tf.float64))
+
+
+@pytest.mark.parametrize("net", [small("unet"), of_keras(keras.layers.Dense(1))])
+def test_samples_that_the_seeds_do_not_divide_are_refused(net):
+    weights = Weights(net)
+    with pytest.raises(InputError, match="3 samples are no multiple of 2 seeds"):
+        weights.at(tf.stack([weights.read()] * 2))(random_input(batch=3))
+
+
+@every_net
+@pytest.mark.parametrize("domain", [RING, PLANE])
+def test_one_seed_beside_none_is_the_network_itself(name, domain):
+    net, x = small(name, domain), random_input(domain)
+    weights = Weights(net)
+    np.testing.assert_allclose(weights.at(weights.read()[None])(x), net(x), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class Weights:
           [K · batch, *space, in], the first ``batch`` samples those of the first seed, and so is
           the result.
         Raises:
-          InputError: for a vector of another length.
+          InputError: for a vector of another length, or samples that K does not divide.
         """
         flat = tf.convert_to_tensor(flat)
         if flat.shape.rank not in (1, 2) or flat.shape[-1] != self.size or flat.shape[0] is None:
@@ -63,12 +63,17 @@ class Weights:
                 f"flat has shape {tuple(flat.shape)}; needed: ({self.size},) or (K, {self.size}), "
                 "K seeds, of known K"
             )
-        if flat.shape.rank == 1 or isinstance(self.net, Net):
+        if flat.shape.rank == 1:
             return self._with(self._split(flat))
-        nets = [self._with(self._split(one)) for one in tf.unstack(flat)]
+        count, together = flat.shape[0], isinstance(self.net, Net)
+        nets = [self._with(self._split(one)) for one in ([flat] if together else tf.unstack(flat))]
 
         def side_by_side(x):
-            fields = tf.unstack(apart(x, len(nets)))
+            if x.shape[0] is not None and x.shape[0] % count:
+                raise InputError(f"{x.shape[0]} samples are no multiple of {count} seeds")
+            if together:
+                return nets[0](x)
+            fields = tf.unstack(apart(x, count))
             return tf.concat([net(one) for net, one in zip(nets, fields, strict=True)], 0)
 
         return side_by_side
