@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfunroll import core, metrics
 from tfunroll.losses import Supervised
+from tfunroll.nets.weights import Weights
 from tfunroll.solvers.external import solver_errors
 from tfunroll.systems.base import SPLITS, TEST_SPLITS
 from tfunroll.unrolling import of_modality, unroll
@@ -191,9 +192,47 @@ def check_net(make, shape, channels, folder, mask=None):
         inside = np.where(mask, 0.0, 1.0)[..., None]
         np.testing.assert_array_equal(net(x + 7 * inside), y, "it sees what the mask hides")
 
+    check_weights(net, x)
+
     net.save(folder / "net.keras")
     loaded = keras.models.load_model(folder / "net.keras")
     np.testing.assert_array_equal(loaded(x), y, "the saved network computes something else")
+
+
+def check_weights(net, x):
+    """Of a float64 network as a function of its weights: of one vector, and of those of K seeds.
+
+    Values and gradients of K seeds, in a compiled loop too, are those of each seed by itself.
+    """
+    weights = Weights(net)
+    np.testing.assert_array_equal(weights.at(weights.read())(x), net(x), "not itself at its own")
+    rng = np.random.default_rng(3)
+    flat = tf.stack([weights.read() + 0.05 * rng.normal(size=weights.size) for _ in range(2)])
+    samples = tf.concat([x, 0.7 * x[::-1] + 0.1], 0)
+    cotangent = tf.constant(rng.normal(size=(*samples.shape[:-1], net(x).shape[-1])))
+
+    def both(flat, x, cotangent):
+        with tf.GradientTape() as tape:
+            tape.watch([flat, x])
+            y = weights.at(flat)(x)
+            loss = tf.reduce_sum(cotangent * y)
+        return y, *tape.gradient(loss, [flat, x])
+
+    @tf.function(jit_compile=True, autograph=False)
+    def looped(flat):
+        def body(k, *_):
+            return k + 1, *both(flat, samples, cotangent)
+
+        start = (0, tf.zeros_like(cotangent), tf.zeros_like(flat), tf.zeros_like(samples))
+        return tf.while_loop(lambda k, *_: k < 2, body, start)[1:]
+
+    parts = (tf.split(t, 2) for t in (samples, cotangent))
+    alone = [both(f, *part) for f, *part in zip(tf.unstack(flat), *parts, strict=True)]
+    values, by_flat, by_x = zip(*alone, strict=True)
+    wanted = tf.concat(values, 0), tf.stack(by_flat), tf.concat(by_x, 0)
+    for run in (lambda f: both(f, samples, cotangent), looped):
+        for got, one, what in zip(run(flat), wanted, ("values", "slopes", "∂/∂x"), strict=True):
+            near(got, one, 1e-12, f"{what} of seeds side by side")
 
 
 # ---------------------------------------------------------------------- steppers

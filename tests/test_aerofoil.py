@@ -275,7 +275,14 @@ def test_configs():
 @pytest.mark.parametrize("net", ["resnet", "unet", "attention_unet", "fno", "graph", "transformer"])
 def test_every_network_takes_the_curved_grid(net):
     features = SYSTEM.features("prediction")
-    made = nets.build(net, SYSTEM.domain, features.in_channels, features.out_channels, size="32k")
+    made = nets.build(
+        net,
+        SYSTEM.domain,
+        features.in_channels,
+        features.out_channels,
+        size="32k",
+        initial="glorot",
+    )
     stepper = SYSTEM.stepper(made, features, "prediction", "", "")
     state = tf.constant(aerofoil.initial_state(FLOW, 0), tf.float32)
     params = {name: tf.cast(value, tf.float32) for name, value in tensors().items()}

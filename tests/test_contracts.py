@@ -181,7 +181,9 @@ DOMAINS = {
 )
 def test_networks(name, domain, tmp_path):
     def make(seed, policy):
-        return nets.build(name, domain, 2, 1, **SMALL[name], seed=seed, dtype=policy)
+        return nets.build(
+            name, domain, 2, 1, **SMALL[name], seed=seed, dtype=policy, initial="glorot"
+        )
 
     check_net(make, domain.shape, (2, 1), tmp_path)
 

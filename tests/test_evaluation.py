@@ -64,7 +64,7 @@ def perfect(dataset):
 @pytest.fixture
 def stepper():
     features = KS.features("correction")
-    net = nets.build("resnet", KS.domain, 2, 1, width=4, depth=1)
+    net = nets.build("resnet", KS.domain, 2, 1, width=4, depth=1, initial="glorot")
     return KS.stepper(net, features, "correction", "parallel", "etd1")
 
 

@@ -22,7 +22,9 @@ def params(sizes=SIZES, dtype=tf.float64):
 
 
 def network(dtype="float64"):
-    return nets.build("resnet", KS.domain, 2, 1, width=4, depth=1, seed=2, dtype=dtype)
+    return nets.build(
+        "resnet", KS.domain, 2, 1, width=4, depth=1, seed=2, dtype=dtype, initial="glorot"
+    )
 
 
 def stepper(net, correction="parallel", coarse="etd1", fraction=1.0):

@@ -151,7 +151,9 @@ KS = systems.get("ks")
     ids=str,
 )
 def test_ks_correction_equals_a_hand_written_loop(plan, physics, options):
-    net = nets.build("resnet", KS.domain, 2, 1, width=4, depth=1, seed=3, dtype="float64")
+    net = nets.build(
+        "resnet", KS.domain, 2, 1, width=4, depth=1, seed=3, dtype="float64", initial="glorot"
+    )
     weights = [v.value for v in net.trainable_variables]
     stepper = KS.stepper(net, KS.features("correction"), "correction", "parallel", "etd1")
     params = {"domain_size": tf.constant([7.2, 9.6], tf.float64)}

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfunroll.nets.initial import set_initial
+from tfunroll.nets.lanes import Dense
 from tfunroll.nets.layers import Conv
 
 
@@ -13,15 +14,20 @@ class Net(keras.Model):
     """Maps a field to a field on the same grid, [batch, *space, in] to [batch, *space, out].
 
     Base of the architectures, never used by itself. They make their layers in the constructor, by
-    ``conv`` and ``dense``, and name their constructor's arguments in ARGUMENTS.
+    ``conv`` and ``dense``, and name their constructor's arguments in ARGUMENTS. Every layer of
+    theirs that has weights also takes those of K seeds, see nets.lanes.
 
     Args:
       out_channels: of the output.
       boundary: per space axis the kinds (lower, upper) of ops.boundary.pad.
       seed: of the initial weights.
       initial: how they are drawn, of initial.INITIAL.
+    Attributes:
+      features: what it sees and what its output means, where it was built for a System by
+        ``build_for``, else None; not saved.
     """
 
+    features = None
     ARGUMENTS: tuple[str, ...] = ("out_channels", "boundary", "seed", "initial")
 
     def __init__(self, out_channels, boundary, seed=0, initial="glorot", **kwargs):
@@ -40,7 +46,7 @@ class Net(keras.Model):
         """A new matrix over the channels of each point, with its own seed."""
         start = keras.initializers.GlorotUniform(seed=next(self._seeds))
         dtype = dtype or self.dtype_policy
-        return keras.layers.Dense(units, use_bias=use_bias, kernel_initializer=start, dtype=dtype)
+        return Dense(units, use_bias=use_bias, kernel_initializer=start, dtype=dtype)
 
     def build(self, input_shape):
         self.call(tf.zeros((1, *input_shape[1:]), self.compute_dtype))  # each layer builds itself

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.nets.base import Net
+from tfunroll.nets.lanes import seeds
 from tfunroll.ops.boundary import pad
 
 PADDING = 8  # a non-periodic axis of N cells is extended by N // 8 cells on both sides
@@ -126,12 +127,21 @@ class SpectralConv(keras.layers.Layer):
     def _multiply(self, u_hat):
         """The coefficients of each wavenumber times its matrix, [wavenumber, r, b, c]."""
         kept, width = self.kernel.shape[:2]
-        kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [kept, width, 2 * width])
-        products = tf.matmul(tf.reshape(u_hat, [kept, -1, width]), kernel)
-        products = tf.reshape(products, [kept, 2, -1, 2, width])  # of u's and the matrix's parts
-        real = products[:, 0, :, 0] - products[:, 1, :, 1]
-        imaginary = products[:, 0, :, 1] + products[:, 1, :, 0]
-        return tf.stack([real, imaginary], 1)
+        count = seeds(self.kernel)
+        if count:  # the seeds' axis first, as the kernel has it
+            u_hat = tf.reshape(u_hat, [kept, 2, *count, -1, width])
+            u_hat = tf.transpose(u_hat, [2, 0, 1, 3, 4])
+        kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [*count, kept, width, 2 * width])
+        products = tf.matmul(tf.reshape(u_hat, [*count, kept, -1, width]), kernel)
+        parts = [*count, kept, 2, -1, 2, width]  # of u and of the matrix: real and imaginary
+        products = tf.reshape(products, parts)
+        real = products[..., 0, :, 0, :] - products[..., 1, :, 1, :]
+        imaginary = products[..., 0, :, 1, :] + products[..., 1, :, 0, :]
+        v_hat = tf.stack([real, imaginary], -3)
+        if count:
+            v_hat = tf.transpose(v_hat, [1, 2, 0, 3, 4])
+            v_hat = tf.reshape(v_hat, [kept, 2, -1, width])
+        return v_hat
 
     def compute_output_shape(self, input_shape):
         return input_shape

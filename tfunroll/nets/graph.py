@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.nets.base import Net
+from tfunroll.nets.lanes import each, matrix, seeds
 from tfunroll.nets.layers import leaky_relu
 
 
@@ -92,15 +93,21 @@ class EdgeConv(keras.layers.Layer):
     def call(self, x, graph):
         channels = x.shape[-1]
         kernel = tf.convert_to_tensor(self.kernel)
-        own, difference, position = tf.split(kernel, [channels, channels, self.dimensions])
-        both = tf.matmul(
-            tf.reshape(x, [-1, channels]), tf.concat([own - difference, difference], 1)
-        )
-        receiver, sender = tf.split(tf.reshape(both, [-1, x.shape[1], 2 * self.units]), 2, -1)
-        edges = tf.tensordot(tf.constant(graph.offset, x.dtype), position, 1) + self.bias
+        own, difference, position = tf.split(kernel, [channels, channels, self.dimensions], -2)
+        both = matrix(x, tf.concat([own - difference, difference], -1))
+        receiver, sender = tf.split(both, 2, -1)
+        edges = self._edges(tf.constant(graph.offset, x.dtype), position)
         senders = tf.gather(sender, graph.neighbour, axis=1)  # [batch, node, neighbour, channel]
-        messages = leaky_relu(receiver[:, :, None] + senders + edges)
+        messages = leaky_relu(each(tf.add, receiver[:, :, None] + senders, edges, 3))
         return tf.reduce_sum(messages * tf.constant(graph.weight[..., None], x.dtype), 2)
+
+    def _edges(self, offset, position):
+        """What a message knows of its edge, [node, neighbour, channel]; of K seeds in front."""
+        bias = tf.convert_to_tensor(self.bias)
+        if not (count := seeds(self.bias)):
+            return tf.tensordot(offset, position, 1) + bias
+        rows = tf.matmul(tf.reshape(offset, [-1, self.dimensions]), position) + bias[:, None]
+        return tf.reshape(rows, [*count, *offset.shape[:-1], self.units])
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)

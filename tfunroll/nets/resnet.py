@@ -3,7 +3,8 @@
 import keras
 
 from tfunroll.nets.base import Net
-from tfunroll.nets.layers import Conv, channels_first, leaky_relu
+from tfunroll.nets.lanes import seeds
+from tfunroll.nets.layers import Conv, channels_first, channels_last, leaky_relu
 
 
 @keras.saving.register_keras_serializable("tfunroll")
@@ -43,7 +44,8 @@ class ResNet(Net):
         # call of a layer does: building it and, in mixed precision, casting its weights.
         plain = self.built and self.compute_dtype == self.variable_dtype
         if len(self.boundary) == 1 and plain:
-            return channels_first(self._stack(channels_first(x), Conv.lines))
+            lines = channels_first(x, seeds(self.last.kernel))
+            return channels_last(self._stack(lines, Conv.lines))
         return self._stack(x, Conv.__call__)
 
     def _stack(self, x, apply):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfunroll.core import InputError
 from tfunroll.nets.base import Net
+from tfunroll.nets.lanes import LayerNormalization, each, matrix
 from tfunroll.ops.boundary import pad
 
 PATCH = 4  # cells per axis
@@ -50,7 +51,7 @@ class Transformer(Net):
         self.last = self.dense(self.out_channels * cells, dtype=self.variable_dtype)
 
     def _norm(self):
-        return keras.layers.LayerNormalization(dtype=self.dtype_policy)
+        return LayerNormalization(dtype=self.dtype_policy)
 
     def _block(self):
         periodic = [kinds == ("periodic", "periodic") for kinds in self.boundary]
@@ -111,17 +112,18 @@ class Attention(keras.layers.Layer):
 
     def call(self, x):
         count, depth = x.shape[1], self.width // self.heads
-        qkv = tf.matmul(tf.reshape(x, [-1, self.width]), tf.convert_to_tensor(self.qkv))
-        qkv = tf.reshape(qkv, [-1, count, 3, self.heads, depth])
+        qkv = tf.reshape(
+            matrix(x, tf.convert_to_tensor(self.qkv)), [-1, count, 3, self.heads, depth]
+        )
         query, key, value = tf.unstack(
             tf.transpose(qkv, [2, 0, 3, 1, 4])
         )  # [batch, head, token, d]
-        bias = tf.gather(tf.convert_to_tensor(self.bias), self._offset, axis=1)
-        scores = tf.matmul(query, key, transpose_b=True) * depth**-0.5 + bias
+        bias = tf.gather(tf.convert_to_tensor(self.bias), self._offset, axis=-1)
+        scores = each(tf.add, tf.matmul(query, key, transpose_b=True) * depth**-0.5, bias, 3)
         mixed = tf.matmul(tf.nn.softmax(scores), value)
-        mixed = tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, self.width])
-        y = tf.matmul(mixed, tf.convert_to_tensor(self.mix)) + self.mix_bias
-        return tf.reshape(y, [-1, count, self.width])
+        mixed = tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, count, self.width])
+        y = matrix(mixed, tf.convert_to_tensor(self.mix))
+        return each(tf.add, y, tf.convert_to_tensor(self.mix_bias))
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import InputError
+from tfunroll.nets.base import Net
+from tfunroll.nets.lanes import apart
 
 
 class Weights:
@@ -50,23 +52,54 @@ class Weights:
             variable.assign(value)
 
     def at(self, flat: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
-        """The model with the weights of a vector [P], which it is differentiable by.
+        """The model with the weights of a vector, which it is differentiable by.
+
+        Networks of ours compute K seeds together, a user's own model one after the other.
 
         Args:
-          flat: [P].
-        Returns: x -> model(x); the model's own weights play no part.
+          flat: [P], or [K, P] of K seeds.
+        Returns: x -> model(x); the model's own weights play no part. For K seeds x is
+          [K · batch, *space, in], the first ``batch`` samples those of the first seed, and so is
+          the result.
+        Raises:
+          InputError: for a vector of another length, or samples that K does not divide.
         """
-        values = self._split(flat)
+        flat = tf.convert_to_tensor(flat)
+        if flat.shape.rank not in (1, 2) or flat.shape[-1] != self.size or flat.shape[0] is None:
+            raise InputError(
+                f"flat has shape {tuple(flat.shape)}; needed: ({self.size},) or (K, {self.size}), "
+                "K seeds, of known K"
+            )
+        if flat.shape.rank == 1:
+            return self._with(self._split(flat))
+        count, together = flat.shape[0], isinstance(self.net, Net)
+        nets = [self._with(self._split(one)) for one in ([flat] if together else tf.unstack(flat))]
 
+        def side_by_side(x):
+            if x.shape[0] is not None and x.shape[0] % count:
+                raise InputError(f"{x.shape[0]} samples are no multiple of {count} seeds")
+            if together:
+                return nets[0](x)
+            fields = tf.unstack(apart(x, count))
+            return tf.concat([net(one) for net, one in zip(nets, fields, strict=True)], 0)
+
+        return side_by_side
+
+    def _with(self, values):
         def net(x):
-            with keras.StatelessScope(list(zip(self._variables, values, strict=True))):
+            scope = keras.StatelessScope()
+            for variable, value in zip(self._variables, values, strict=True):
+                scope.add_update((variable, value))  # its constructor refuses an axis of seeds
+            with scope:
                 return self.net(x, training=False)
 
         return net
 
     def _split(self, flat):
+        flat = tf.cast(flat, self._variables[0].dtype)
         parts = tf.split(flat, self._sizes, axis=-1)
-        return [tf.reshape(p, v.shape) for p, v in zip(parts, self._variables, strict=True)]
+        shapes = [[*flat.shape[:-1], *v.shape] for v in self._variables]
+        return [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _check(net) -> None:
