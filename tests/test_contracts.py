@@ -112,13 +112,13 @@ def of_system(name, make):
         state = state * (1 + bump * [0.2, -0.3, 0.1, 0.3])
     if system.active is not None:
         state = state * system.active
-    lifted = slice(None)
+    prolonged = slice(None)
     if name == "wake":  # all but p in cells that the body cuts
         y, x = system.domain.shape
-        lifted = np.ones((y, x, 3), bool)
+        prolonged = np.ones((y, x, 3), bool)
         blocks = solver.grid.fluid.reshape(y, solver.refinement, x, solver.refinement)
-        lifted[..., 2] = blocks.all((1, 3))
-    return solver, params, solver.lift(tf.constant(state)).numpy(), lifted
+        prolonged[..., 2] = blocks.all((1, 3))
+    return solver, params, solver.prolong(tf.constant(state)).numpy(), prolonged
 
 
 def coarse_solvers():
@@ -139,15 +139,15 @@ def finer_solvers():
 
 @pytest.mark.parametrize(("name", "make"), [*coarse_solvers(), *finer_solvers()])
 def test_solvers_of_the_systems(name, make):
-    solver, params, state, lifted = of_system(name, make)
-    check_solver(solver, params, state, xla=name == "ks", lifted=lifted)
+    solver, params, state, prolonged = of_system(name, make)
+    check_solver(solver, params, state, xla=name == "ks", prolonged=prolonged)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "make"), coarse_solvers())
 def test_solvers_of_the_systems_compiled(name, make):
-    solver, params, state, lifted = of_system(name, make)
-    check_solver(solver, params, state, xla=True, lifted=lifted)
+    solver, params, state, prolonged = of_system(name, make)
+    check_solver(solver, params, state, xla=True, prolonged=prolonged)
 
 
 @pytest.mark.parametrize("solver", [Heat(), EXTERNAL], ids=["in TensorFlow", "with a gradient"])

@@ -77,7 +77,7 @@ def test_the_coarse_solver_is_worse_than_the_reference(fine):
     refinement = kolmogorov.REFINEMENT
     truth, reference, coarse = (
         tf.function(
-            lambda u, s=s: rollout(s.bind(tensors()), u, 10, s.project),
+            lambda u, s=s: rollout(s.bind(tensors()), u, 10, s.restrict),
             jit_compile=True,
             autograph=False,
         )
@@ -128,8 +128,8 @@ def test_refined_grids_take_a_coarse_state_and_give_it_back(fine):
     for substeps in (1, 2, 4):
         solver = SYSTEM.refined(substeps)
         assert (solver.substeps, solver.shape) == (substeps, (32 * substeps,) * 2)
-        np.testing.assert_allclose(solver.project(solver.lift(state)), state, atol=1e-12)
-    np.testing.assert_array_equal(SYSTEM.reference().project(fine), state)
+        np.testing.assert_allclose(solver.restrict(solver.prolong(state)), state, atol=1e-12)
+    np.testing.assert_array_equal(SYSTEM.reference().restrict(fine), state)
 
 
 def test_equal_cost_solver_fits_the_budget():

@@ -53,7 +53,7 @@ def fine():
 
 @pytest.fixture(scope="module")
 def state(fine):
-    return SYSTEM.refined(2).project(fine) * SYSTEM.active
+    return SYSTEM.refined(2).restrict(fine) * SYSTEM.active
 
 
 def test_masks_come_from_the_geometry():
@@ -71,8 +71,8 @@ def test_masks_come_from_the_geometry():
 
 def test_down_sampling_keeps_the_mass_balance(fine, state):
     assert np.abs(coarsen(fine, 2)[..., 0].numpy().mean(1) - 1).max() < 1e-12
-    lifted = SYSTEM.refined(2).lift(state)
-    again = SYSTEM.refined(2).project(lifted)
+    prolonged = SYSTEM.refined(2).prolong(state)
+    again = SYSTEM.refined(2).restrict(prolonged)
     away = ~SYSTEM.regions["near body"] & SYSTEM.domain.mask
     np.testing.assert_allclose(again.numpy()[:, away], state.numpy()[:, away], atol=1e-12)
 

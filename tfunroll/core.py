@@ -100,12 +100,12 @@ class Solver(abc.ABC):
             "allowed: ONE, NOG, which need no gradient of a solver"
         )
 
-    def lift(self, state: State) -> State:
+    def prolong(self, state: State) -> State:
         """A state of the networks' grid on the solver's own, where that is another."""
         return state
 
-    def project(self, state: State) -> State:
-        """A state of the solver's own grid on the networks' grid; undoes ``lift``.
+    def restrict(self, state: State) -> State:
+        """A state of the solver's own grid on the networks' grid; undoes ``prolong``.
 
         Beside an immersed body it need not: there the solver says what it does.
         """

@@ -167,7 +167,7 @@ class Evaluator:
         self.traces += 1  # runs while tracing only
         start, view = initial, tf.identity
         if isinstance(self.stepper, Solver):  # on a grid of its own, it stays there
-            start, view = self.stepper.lift(initial), self.stepper.project
+            start, view = self.stepper.prolong(initial), self.stepper.restrict
         frames = rollout(self.stepper.bind(params), start, self.settings.long_horizon, view)
         if "physics_residual" not in self.settings.metrics:
             return frames, None
