@@ -55,7 +55,7 @@ def of_system(name: str) -> None:
     values, spin_up, frames = CASES[name]
     system = systems.get(name)
     params = {next(iter(system.params)): tf.constant(values)}
-    fine, coarse = system.reference(), system.coarse(system.coarse_kinds[0], 1.0)
+    fine, coarse = system.reference(), system.coarse()
 
     def roll(solver, state, length, view):
         step = solver.bind(params)

@@ -23,7 +23,8 @@ cli.define("measurement", "long_horizon", 0, "frames of the time metrics; the sy
 def main() -> None:
     from tabulate import tabulate
 
-    from tfunroll import data, impostors, systems  # after --help and the check of the flags
+    from tfunroll import data, systems  # after --help and the check of the flags
+    from tfunroll.validation import impostors
 
     given = flags.FLAGS
     for name in ("horizon", "long_horizon"):

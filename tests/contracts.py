@@ -295,7 +295,7 @@ def check_system(system):
     np.testing.assert_array_equal(system.initial_state(params, 3), state)
     assert np.abs(system.initial_state(params, 4) - state).max() > 1e-3
 
-    solvers = {kind: system.coarse(kind, 1.0) for kind in system.coarse_kinds}
+    solvers = {kind: system.coarse(kind) for kind in system.coarse_kinds}
     assert solvers
     solvers |= {"reference": system.reference()}
     if system.refined is not None:

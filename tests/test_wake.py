@@ -10,8 +10,9 @@ from tfunroll.datasets.cylinder_wake import simulated
 from tfunroll import datasets, nets, systems
 from tfunroll.core import InputError
 from tfunroll.ops.resampling import coarsen
-from tfunroll.systems import cylinder, wake
+from tfunroll.systems import wake
 from tfunroll.unrolling import WIG, repeat, unroll
+from tfunroll.validation import cylinder
 
 SYSTEM = systems.get("wake")
 REYNOLDS = {"reynolds": np.array([100.0, 400.0])}
@@ -48,7 +49,7 @@ def fine():
     def spin_up(state):
         return repeat(solver.bind(tensors()), 100)(state)
 
-    return spin_up(tf.constant(SYSTEM.initial_state(REYNOLDS, 0, 2)))
+    return spin_up(tf.constant(wake.initial_state(REYNOLDS, 0, 2)))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_networks_change_the_fluid_alone(state, mode, channels):
 
     after = stepper(net, mode).bind(tensors())(state).numpy()
     assert np.all(after[:, ~SYSTEM.active] == 0)
-    before = SYSTEM.coarse("piso", 1.0).bind(tensors())(state) if mode == "correction" else state
+    before = SYSTEM.coarse("piso").bind(tensors())(state) if mode == "correction" else state
     change = (after - before)[..., :channels]
     np.testing.assert_allclose(change, np.broadcast_to(0.05 * SYSTEM.active[..., :channels],
                                                        change.shape), atol=1e-14)  # fmt: skip
@@ -200,8 +201,8 @@ def test_bad_solvers():
     ):
         with pytest.raises(InputError, match=message):
             wake.solver(*arguments)
-    with pytest.raises(InputError, match="solver_fraction=0.5 is for system=ks"):
-        SYSTEM.coarse("piso", 0.5)
+    with pytest.raises(InputError, match="'fraction' is not an option of piso; allowed: sweeps"):
+        SYSTEM.coarse("piso:fraction=0.5")
 
 
 def test_unresolved_reynolds_numbers_warn(tmp_path):
@@ -219,7 +220,7 @@ def test_unresolved_reynolds_numbers_warn(tmp_path):
 
 def unconfined(reynolds, time, cells=25, kick=0.3):
     solver = cylinder.unconfined(cells, 0.0125)
-    start = cylinder.started(solver, np.full(len(reynolds), kick))
+    start = wake.started(solver, np.full(len(reynolds), kick))
     return solver, *cylinder.history(solver, start, np.array(reynolds), time)
 
 
@@ -252,7 +253,7 @@ def test_second_order_away_from_the_body():
     found = []
     for refinement in (2, 4, 8):
         solver = wake.solver(refinement)
-        start = cylinder.started(solver, np.zeros(1))
+        start = wake.started(solver, np.zeros(1))
         _, state = cylinder.history(solver, start, np.array([20.0]), 30, "float64")
         found.append(coarsen(state, refinement).numpy()[0])
     y, x = SYSTEM.refined(1).grid.centres

@@ -78,6 +78,8 @@ class Solver(abc.ABC):
       refinement: cells of its own grid per cell of the networks' grid, per axis.
       compilable: False for code that XLA cannot compile; the graph then calls out to it.
       differentiable: False for code without gradients; WIG needs them.
+      fraction: the part of each frame that it integrates, in (0, 1]; the rest is a network's, by
+        correction=graded.
     """
 
     dt: float
@@ -86,6 +88,7 @@ class Solver(abc.ABC):
     refinement: int = 1
     compilable: bool = True
     differentiable: bool = True
+    fraction: float = 1.0
 
     @abc.abstractmethod
     def bind(self, params: Params) -> Step:

@@ -237,8 +237,7 @@ def baselines(
     settings: Settings,
     corrected: Stepper | None,
     labels: Mapping[str, object],
-    coarse: str,
-    solver_fraction: float = 1.0,
+    coarse: str = "",
     refined: Sequence[int] = (),
 ) -> list[Evaluation]:
     """Persistence, the coarse solver alone, and a solver of the corrected stepper's cost.
@@ -253,7 +252,7 @@ def baselines(
       corrected: None leaves the last one out, as does one that costs less than the coarsest.
       refined: arguments of System.refined, each a baseline more.
     """
-    solvers = [(PERSISTENCE, Persistence()), (COARSE, system.coarse(coarse, solver_fraction))]
+    solvers = [(PERSISTENCE, Persistence()), (COARSE, system.coarse(coarse))]
     if corrected is not None and (finest := _equal_cost(system, dataset, settings, corrected)):
         solvers.append((EQUAL_COST, system.refined(finest)))
     solvers += [(REFINED, system.refined(n)) for n in refined]

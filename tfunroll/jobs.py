@@ -175,7 +175,6 @@ def evaluate_baselines(config: RunConfig, into: str = "") -> None:
         trainer.compiled.stepper,
         labels_of(config, "", 0),
         config.coarse,
-        config.solver_fraction,
         config.refined,
     )
     table = pd.concat([e.results for e in evaluations], ignore_index=True)

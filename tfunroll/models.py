@@ -45,7 +45,6 @@ def build_stepper(config: RunConfig, net, features):
         config.mode,
         config.correction,
         config.coarse,
-        config.solver_fraction,
         config.residual,
     )
 
