@@ -52,7 +52,7 @@ from tfunroll.unrolling import NOG, ONE, WIG
             {"coarse": "etdrk2:fraction=1.5"},
             "fraction=1.5 must be a number above 0, up to 1; nearest",
         ),
-        ({"system": "ks:points=47"}, "points=47 must be an even number from 32 to 1024; nearest"),
+        ({"system": "ks:points=47"}, "points=47 must be an even number from 44 to 1024; nearest"),
     ],
 )
 def test_impossible_settings_name_the_flag(changes, message):

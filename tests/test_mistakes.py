@@ -66,7 +66,7 @@ WRONG_FLAGS = [
     (
         *TRAIN,
         "--system=ks:points=65",
-        "points=65 must be an even number from 32 to 1024; nearest: 64",
+        "points=65 must be an even number from 44 to 1024; nearest: 64",
     ),
     (*TRAIN, "--cut_every=5", "cut_every=5"),
     (*TRAIN, "--precision=float16", "precision='float16' is unknown"),

@@ -181,7 +181,7 @@ def generate(
     ):
         if value is not None and value < least:
             raise InputError(f"{name}={value} must be at least {least}")
-    kind = datasets.builder_class(system.dataset or system.name)
+    kind = _builder_class(system)
     builder = kind.of(config, resolution=str(system.resolution))
     usual = builder.builder_config
     if usual.manual or usual.hosted:
@@ -195,16 +195,19 @@ def generate(
     return _checked(system, builder, splits, "in memory", keep_steady)
 
 
-def _built(system, config, data_dir, build, workers) -> datasets.TrajectoryBuilder:
-    """The builder of a dataset that is on disk."""
+def _builder_class(system: System) -> type[datasets.TrajectoryBuilder]:
     if not system.dataset:
         raise InputError(
             f"system {system.name} has no dataset of its own: give trajectories by "
             "--data=description.json, which scripts/generate_data.py writes where the System has a "
             "reference"
         )
-    resolution = str(system.resolution)
-    made = datasets.builder_class(system.dataset)
+    return datasets.builder_class(system.dataset)
+
+
+def _built(system, config, data_dir, build, workers) -> datasets.TrajectoryBuilder:
+    """The builder of a dataset that is on disk."""
+    resolution, made = str(system.resolution), _builder_class(system)
     builder = made.of(config, data_dir or None, resolution)
     if builder.data_path.exists():
         return builder

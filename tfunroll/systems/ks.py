@@ -56,7 +56,7 @@ def _waves(size, a, b, base, points):
 class Resolution(Options):
     """Grid of the system."""
 
-    points: int = option(POINTS, 32, 1024, "grid points, of the solvers and the networks", step=2)
+    points: int = option(POINTS, 44, 1024, "grid points, of the solvers and the networks", step=2)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def make(points: int = POINTS) -> System:
     Data, solvers and networks share one grid: what its points do not resolve, no reference knows.
     48 do for domain sizes up to 11.2, so a size D needs about 4.3 D.
 
-    Args: points: even, 32 to 1024.
+    Args: points: even, 44 to 1024: on fewer, solutions of the largest domains blow up.
     Raises: InputError: another number of points; it names the nearest allowed one.
     """
     return _made(Resolution(points))
