@@ -213,7 +213,7 @@ def kinds():
                 label = f"{system.name}-{correction}-{coarse}"
                 kind = name, "correction", correction, coarse
                 yield pytest.param(kind, id=label, marks=marks)
-        kind = name, "prediction", next(iter(system.corrections)), system.coarse_kinds[0]
+        kind = name, "prediction", next(iter(system.corrections)), next(iter(system.coarse_kinds))
         yield pytest.param(kind, id=f"{system.name}-prediction")
 
 
@@ -294,7 +294,7 @@ WRONG_CLAIMS = {
     "XLA does compile it": {"compilable": False},
     "it has a gradient": {"differentiable": False},
     "another number of channels": {"channels": 2},
-    "project does not undo lift": {"project": lambda self, state: 0.9 * state},
+    "restrict does not undo prolong": {"restrict": lambda self, state: 0.9 * state},
 }
 
 

@@ -318,8 +318,9 @@ def test_a_run_on_another_grid(name, tmp_path):
     assert {"network", "coarse solver", "persistence"} <= set(results["kind"])
     errors = results[results["metric"] == "relative_error"].groupby("kind")["value"].mean()
     assert 0 < errors["coarse solver"] < np.inf
-    if "reference scheme" not in errors and "equal-cost solver" in errors:
-        assert errors["equal-cost solver"] < errors["coarse solver"]
+    assert errors["equal-cost solver"] <= errors["coarse solver"]  # of so small a network the same
+    if not name.startswith("aerofoil"):  # whose averaged states settle first
+        assert errors["coarse solver"] < 0.1 * errors["persistence"]
     for figure in ("curves.png", "training.png"):
         assert (tmp_path / "run" / figure).exists()
     stepper = load(tmp_path / "run" / "NOG" / "0")

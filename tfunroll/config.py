@@ -48,7 +48,9 @@ class Stage:
 class RunConfig:
     """Settings of one run: a system, a network, modalities × seeds, and their evaluation."""
 
-    system: str = _flag("ks", "task", "ks, kolmogorov, wake, aerofoil or path/to/module.py:SYSTEM")
+    system: str = _flag(
+        "ks", "task", "ks, kolmogorov, wake, aerofoil, ks:points=64 or path/to/module.py:SYSTEM"
+    )
     dataset_config: str = _flag("tiny", "task", "dataset config, such as tiny or study")
     data: str = _flag("", "task", "own data: path of its description file (see README)")
     keep_steady: bool = _flag(False, "task", "train on flows that are labelled as steady, too")

@@ -24,6 +24,13 @@ MODULES = {
 __all__ = ["MODULES", "ParamRange", "SolverKind", "System", "full_name", "get"]
 
 
+def __getattr__(name: str):
+    """``systems.ks`` and the other modules, imported when they are first asked for."""
+    if name in MODULES:
+        return importlib.import_module(MODULES[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def get(name: str) -> System:
     """The System called ``name``, such as "ks" or "ks:points=64", or of "path/to/module.py:SYSTEM".
 
