@@ -14,6 +14,7 @@ PACKAGES = {
     "tfunroll.metrics": "tfunroll/metrics",
     "tfunroll.plots": "tfunroll/plots",
     "tfunroll.systems": "tfunroll/systems",
+    "tfunroll.validation": "tfunroll/validation",
     "tfunroll.study": "tfunroll/study",
     "tfunroll.datasets": "datasets",
     "tfunroll.datasets.kuramoto_sivashinsky": "datasets/kuramoto_sivashinsky",
