@@ -72,8 +72,8 @@ def build(
         an archive that cannot be downloaded or is not the right one; no apache-beam, or flags it
         does not know.
     """
-    resolution = "" if name in NAMES else str(systems.get(name).resolution)
     builder = builder_class(name)
+    resolution = "" if name in NAMES else str(systems.get(name).resolution)
     return builder.prepare(config, data_dir, workers, data_url, beam_options, resolution)
 
 
