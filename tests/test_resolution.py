@@ -11,8 +11,7 @@ import tensorflow as tf
 from contracts import check_system
 from tfunroll.datasets.kuramoto_sivashinsky.simulated import truncate
 
-from tfunroll import data, datasets, runs, systems
-from tfunroll.config import RunConfig
+from tfunroll import data, datasets, systems
 from tfunroll.core import InputError
 from tfunroll.models import load
 from tfunroll.ops.stencils import divergence
@@ -295,24 +294,17 @@ def test_made_in_memory(name, spin_up):
 def test_a_run_on_another_grid(name, tmp_path):
     """Trained for two updates, evaluated beside its baselines, drawn, loaded again."""
     system = systems.get(name)
-    builder = datasets.build(name, "tiny", tmp_path, workers=1)
-    assert builder.data_path.parent.name == f"tiny-points{name.partition('=')[2]}"
-    config = RunConfig(
-        system=name,
-        data_dir=str(tmp_path),
-        modalities=("NOG",),
-        curriculum="2:2",
-        seeds=(0,),
-        width=3,
-        depth=1,
-        batch_size=2,
-        starts=1,
-        horizon=4,
-        long_horizon=40,
-        workers=1,
-        out=str(tmp_path / "run"),
-    )
-    runs.run(config)
+    settings = {
+        **{"system": name, "data_dir": tmp_path, "out": tmp_path / "run", "workers": 1},
+        **{"modalities": "NOG", "curriculum": "2:2", "seeds": 0, "width": 3, "depth": 1},
+        **{"batch_size": 2, "starts": 1, "horizon": 4, "long_horizon": 40},
+    }
+    flags = [f"--{key}={value}" for key, value in settings.items()]
+    command = [sys.executable, ROOT / "scripts" / "train.py", *flags]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    folder = tmp_path / system.dataset / f"tiny-points{name.partition('=')[2]}"
+    assert folder.is_dir()
     results = pd.read_csv(tmp_path / "run" / "results.csv")
     assert set(results["system"]) == {name}
     assert {"network", "coarse solver", "persistence"} <= set(results["kind"])

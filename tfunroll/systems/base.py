@@ -113,8 +113,8 @@ class System:
       coarse_misses: error of one coarse step over that of persistence, beyond which own data are
         suspected of a wrong frame time or wrong axes; good value: below 0.5, which is that of half
         as many frames, and twice that of right data.
-      refined: substeps -> the reference scheme with that many sub-steps per frame, for baselines;
-        on a finer grid where sub-steps alone would not help. None: no such baseline.
+      refined: n -> the reference scheme with n times the coarsest sub-steps per frame, for baselines;
+        on a grid n times finer where sub-steps alone would not help. None: no such baseline.
       initial_state: (params, seed) -> states to start a spin-up from, float64; None as above.
       spin_up_frames: frames dropped before a trajectory is kept.
       corrections: kind -> (solver, net, features) -> stepper, the default first.
@@ -124,7 +124,7 @@ class System:
       lyapunov_time: 1/λ1 in frames, roughly; None if not chaotic.
       flow: staggered grid of a two-dimensional flow, whose leading channels are the velocity
         (u, v): metrics then compare these two alone. None for all else: all channels count.
-      refined_limit: sub-steps with which ``refined`` is the reference itself, or None.
+      refined_limit: the n with which ``refined`` is the reference itself, or None.
       prediction_scale: predictions are u + this · net; None: they are net, or u + net on demand.
       on_reference_grid: configs whose data live on the reference solver's own grid, where a
         physics residual is defined.
