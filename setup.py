@@ -14,6 +14,7 @@ PACKAGES = {
     "tfunroll.metrics": "tfunroll/metrics",
     "tfunroll.plots": "tfunroll/plots",
     "tfunroll.systems": "tfunroll/systems",
+    "tfunroll.validation": "tfunroll/validation",
     "tfunroll.study": "tfunroll/study",
     "tfunroll.training": "tfunroll/training",
     "tfunroll.datasets": "datasets",

@@ -24,12 +24,13 @@ FLAGS = flags.FLAGS
 def main(_):
     import numpy as np
 
-    from tfunroll.systems import cylinder
+    from tfunroll.systems import wake
+    from tfunroll.validation import cylinder
 
     began = time.process_time()
     reynolds = np.array([float(r) for r in FLAGS.reynolds])
     solver = cylinder.unconfined(FLAGS.cells, FLAGS.dt, FLAGS.reach)
-    start = cylinder.started(solver, np.full(len(reynolds), FLAGS.kick))
+    start = wake.started(solver, np.full(len(reynolds), FLAGS.kick))
     forces, state = cylinder.history(solver, start, reynolds, FLAGS.time)
     rows = []
     for i, value in enumerate(reynolds):

@@ -60,7 +60,7 @@ def of_system(name: str) -> None:
     values, spin_up, frames = CASES[name]
     system = systems.get(name)
     params = {next(iter(system.params)): tf.constant(values)}
-    fine, coarse = system.reference(), system.coarse(system.coarse_kinds[0], 1.0)
+    fine, coarse = system.reference(), system.coarse()
 
     def roll(solver, state, length, view):
         step = solver.bind(params)
@@ -68,12 +68,12 @@ def of_system(name: str) -> None:
         return run(state)
 
     initial = system.initial_state({k: v.numpy() for k, v in params.items()}, 0)
-    state = fine.lift(tf.constant(initial, tf.float32))
+    state = fine.prolong(tf.constant(initial, tf.float32))
     for _ in range(spin_up // 200):
         state = roll(fine, state, 200, tf.identity)[:, -1]
-    first = roll(fine, state, frames, fine.project).numpy()[..., :2]
-    later = roll(fine, roll(fine, state, 200, tf.identity)[:, -1], frames, fine.project)
-    alone = roll(coarse, fine.project(state), frames, tf.identity)
+    first = roll(fine, state, frames, fine.restrict).numpy()[..., :2]
+    later = roll(fine, roll(fine, state, 200, tf.identity)[:, -1], frames, fine.restrict)
+    alone = roll(coarse, fine.restrict(state), frames, tf.identity)
     show("the same flow later", later.numpy()[..., :2], first)
     show("coarse solver", alone.numpy()[..., :2], first)
     show("20 % too strong", 1.2 * first, first)

@@ -41,7 +41,7 @@ def direct(name, solver):
     # Its function runs in other processes; their exchange of arrays is what is measured here.
     from tfunroll import systems
 
-    return systems.get(f"{EXAMPLES / 'ks_numpy.py'}:SYSTEM").coarse("numpy", 1.0).step
+    return systems.get(f"{EXAMPLES / 'ks_numpy.py'}:SYSTEM").coarse("numpy").step
 
 
 def calls(name, batch):
@@ -52,7 +52,7 @@ def calls(name, batch):
     from tfunroll import systems
 
     system = systems.get(f"{EXAMPLES / name}.py:SYSTEM")
-    solver = system.coarse(system.coarse_kinds[0], 1.0)
+    solver = system.coarse()
     params = {"domain_size": np.linspace(7, 10, batch)}
     states = system.initial_state(params, 0)
     step = solver.bind({k: tf.constant(v) for k, v in params.items()})

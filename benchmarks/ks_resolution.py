@@ -10,7 +10,7 @@ import tensorflow as tf
 from tabulate import tabulate
 from tfunroll.datasets.kuramoto_sivashinsky.simulated import truncate
 
-from tfunroll.lyapunov import growth_rates
+from tfunroll.metrics.lyapunov import growth_rates
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
 from tfunroll.systems import ks
 from tfunroll.unrolling import rollout

@@ -27,12 +27,12 @@ def our_run(refinement, batch=1, steps=STEPS, sweeps=4):
     import numpy as np
     import tensorflow as tf
 
-    from tfunroll.systems import cylinder, wake
+    from tfunroll.systems import wake
     from tfunroll.unrolling import repeat
 
     made = wake.solver(refinement, sweeps=sweeps)
     made.substeps = 1  # of a frame
-    state = tf.constant(cylinder.started(made, np.full(batch, 0.3)), tf.float32)
+    state = tf.constant(wake.started(made, np.full(batch, 0.3)), tf.float32)
 
     @tf.function(jit_compile=True, autograph=False)
     def run(state):

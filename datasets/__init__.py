@@ -32,7 +32,7 @@ def builder_class(name: str) -> type[TrajectoryBuilder]:
 
     Raises: InputError: for an unknown name.
     """
-    if name in systems.MODULES or ".py" in name:
+    if systems.is_registered(name) or ".py" in name:
         system = systems.get(name)
         if not (name := system.dataset):
             raise InputError(
@@ -58,7 +58,7 @@ def build(
     ``if __name__ == "__main__":``.
 
     Args:
-      name: dataset or system, such as "kuramoto_sivashinsky" or "ks".
+      name: dataset or system, such as "kuramoto_sivashinsky", "ks" or "ks:points=64".
       config: a config of the dataset, such as "tiny".
       data_dir: folder of all datasets; TFDS's default ($TFDS_DATA_DIR, ~/tensorflow_datasets).
       workers: processes that generate side by side; None or 0: one per core.
@@ -72,7 +72,9 @@ def build(
         an archive that cannot be downloaded or is not the right one; no apache-beam, or flags it
         does not know.
     """
-    return builder_class(name).prepare(config, data_dir, workers, data_url, beam_options)
+    builder = builder_class(name)
+    resolution = "" if name in NAMES else str(systems.get(name).resolution)
+    return builder.prepare(config, data_dir, workers, data_url, beam_options, resolution)
 
 
 def describe(builder: TrajectoryBuilder) -> str:

@@ -17,6 +17,7 @@ from tfunroll.datasets.guards import (
     broken_is_input_error,
     check_writable,
     one_at_a_time,
+    quiet_logging,
     quiet_tfds,
     warn_of_parameters,
 )
@@ -43,6 +44,8 @@ class TrajectoryConfig(tfds.core.BuilderConfig):
 
     Attributes:
       splits: split -> its Count; empty for what is not made here.
+      resolution: options of the system's grid, such as "points=64"; empty: the registered one.
+      base: the config that this one is on another grid; empty: none.
       parallel: generate in worker processes; not worth their start-up for what takes seconds.
       manual: reads files that the user put into TFDS's manual directory.
       hosted: downloads an archive that scripts/publish_data.py made. Every dataset has one such
@@ -50,9 +53,15 @@ class TrajectoryConfig(tfds.core.BuilderConfig):
     """
 
     splits: Mapping[str, Count] = dataclasses.field(default_factory=dict)
+    resolution: str = ""
+    base: str = ""
     parallel: bool = True
     manual: bool = False
     hosted: bool = False
+
+    def on_grid(self, system: System) -> dict[str, object]:
+        """Fields that another grid of the system changes."""
+        return {}
 
 
 class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
@@ -81,6 +90,12 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
         hosted = type(cls.BUILDER_CONFIGS[0])(name=HOSTED, description=text, hosted=True)
         cls.BUILDER_CONFIGS = [*cls.BUILDER_CONFIGS, hosted]
 
+    @property
+    def system(self) -> System:
+        """The System whose data these are, on their grid."""
+        resolution = self.builder_config.resolution
+        return systems.get(f"{self.SYSTEM}:{resolution}" if resolution else self.SYSTEM)
+
     # set by ``prepare``; tfds.load has no way to give them
     workers: int | None = None
     archive: Archive | None = None
@@ -108,9 +123,10 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
         workers: int | None,
         data_url: str | None = None,
         beam_options: str | None = None,
+        resolution: str = "",
     ) -> "TrajectoryBuilder":
         """The builder of ``config``, built on disk. See ``tfunroll.datasets.build``."""
-        builder = cls.of(config, data_dir)
+        builder = cls.of(config, data_dir, resolution)
         if data_url:
             check_choice("data_url needs dataset_config: dataset_config", config, [HOSTED])
             builder.archive = Archive.at(data_url)
@@ -126,14 +142,14 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
             )
         check_writable(pathlib.Path(builder.data_dir_root))
         if not builder.builder_config.hosted and (cost := builder.cost_estimate()):
-            print(f"{cls.name}/{config}: {cost}", flush=True)
+            print(f"{cls.name}/{builder.builder_config.name}: {cost}", flush=True)
         warn_of_parameters(builder)
         builder.workers = workers
         download = tfds.download.DownloadConfig(try_download_gcs=False, beam_options=builder.beam)
         with quiet_tfds():
             builder.download_and_prepare(download_config=download)
         # as it is on disk: another process may have built it while this one waited
-        return cls.prepare(config, data_dir, workers, data_url, beam_options)
+        return cls.prepare(config, data_dir, workers, data_url, beam_options, resolution)
 
     def download_and_prepare(self, **kwargs) -> None:
         """As TFDS does, but one process at a time; what killed builds left beside it goes."""
@@ -144,17 +160,56 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
             super().download_and_prepare(**kwargs)
 
     @classmethod
-    def of(cls, config: str, data_dir: str | pathlib.Path | None = None) -> "TrajectoryBuilder":
+    def of(
+        cls,
+        config: str,
+        data_dir: str | pathlib.Path | None = None,
+        resolution: str = "",
+        **changes,
+    ) -> "TrajectoryBuilder":
         """The builder of ``config``, whether built or not.
 
-        Raises: InputError: for an unknown config, or a built folder without readable metadata.
+        Args:
+          resolution: options of the system's grid, such as "points=64", which then are part of the
+            config's name and so of its folder: "tiny-points64".
+          changes: of the config's fields, ``name`` among them.
+        Raises: InputError: for an unknown config, one that has no data on another grid, or a built
+          folder without readable metadata.
         """
         check_choice("dataset_config", config, cls.builder_configs)
+        chosen = cls.builder_configs[config]
+        if resolution:
+            chosen = cls._on_grid(chosen, resolution)
+        if changes:
+            chosen = dataclasses.replace(chosen, **changes)
         root = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
         if root.exists() and not root.is_dir():
             raise InputError(f"data_dir={str(root)!r} is a file; it must be a folder")
-        with broken_is_input_error(root / cls.name / config / str(cls.VERSION)):
-            return cls(config=config, data_dir=str(root))
+        folder = root / cls.name / chosen.name / str(cls.VERSION)
+        with broken_is_input_error(folder), quiet_logging():
+            return cls(config=chosen, data_dir=str(root))
+
+    @classmethod
+    def _on_grid(cls, config: TrajectoryConfig, resolution: str) -> TrajectoryConfig:
+        system = systems.get(f"{cls.SYSTEM}:{resolution}")
+        if config.manual or config.hosted:
+            allowed = [n for n, c in cls.builder_configs.items() if not (c.manual or c.hosted)]
+            raise InputError(
+                f"dataset_config={config.name} was made elsewhere, not for system={system.name}; "
+                f"allowed: {', '.join(allowed)}"
+            )
+        return dataclasses.replace(
+            config,
+            name=f"{config.name}-{resolution.replace('=', '').replace(',', '-')}",
+            base=config.name,
+            resolution=resolution,
+            **config.on_grid(system),
+        )
+
+    def in_memory(self, split: str) -> list[dict]:
+        """The examples of a split, made now and kept nowhere; as ``examples`` returns them."""
+        groups = [group for group in self.groups(None) if group.split == split]
+        return [example for group in groups for example in _examples(group, group.generate())]
 
     def examples(self, split: str) -> list[dict]:
         """All examples of a split of a built dataset, as NumPy arrays.
@@ -178,7 +233,7 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
     @property
     def grid(self) -> tuple[int, ...]:
         """Cells per space axis of the stored states: those of the networks, unless overridden."""
-        return systems.get(self.SYSTEM).domain.shape
+        return self.system.domain.shape
 
     @property
     def cache_dir(self) -> pathlib.Path:
@@ -191,7 +246,7 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         if self.builder_config.hosted:  # all else comes with the archive
             return self.dataset_info_from_configs(disable_shuffling=True)
-        system = systems.get(self.SYSTEM)
+        system = self.system
         shape = (None, *self.grid, len(system.channels))
         features = {
             "state": tfds.features.Tensor(shape=shape, dtype=np.float32),
@@ -257,7 +312,7 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
         groups = self.groups(manual_dir)
         splits = {
             split: [group for group in groups if group.split == split]
-            for split in systems.get(self.SYSTEM).splits
+            for split in self.system.splits
         }
         if self.beam:  # Beam fills the cache, with its own workers
             return {s: beam.examples(g, self.cache_dir, group_examples) for s, g in splits.items()}
@@ -273,7 +328,10 @@ class TrajectoryBuilder(tfds.core.GeneratorBasedBuilder):
 
 def group_examples(group: Group, cache_dir: pathlib.Path) -> Iterator[dict]:
     """The examples of a group, from the cache or made now."""
-    arrays = group.load(cache_dir)
+    return _examples(group, group.load(cache_dir))
+
+
+def _examples(group: Group, arrays: Arrays) -> Iterator[dict]:
     for i in range(len(arrays["state"])):
         yield _example(arrays, i, f"{group.split}/{group.label}/{i}")
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from absl import logging
 from google.protobuf import json_format
 
-from tfunroll import systems
 from tfunroll.core import InputError
 
 
@@ -47,8 +47,10 @@ def broken_is_input_error(folder: os.PathLike) -> Iterator[None]:
 def command(builder) -> str:
     """What builds the dataset of a TrajectoryBuilder."""
     config = builder.builder_config
+    system = f"{builder.SYSTEM}:{config.resolution}" if config.resolution else builder.SYSTEM
     url = " --data_url=URL" if config.hosted else ""
-    return f"scripts/generate_data.py --system={builder.SYSTEM} --dataset_config={config.name}{url}"
+    name = config.base or config.name
+    return f"scripts/generate_data.py --system={system} --dataset_config={name}{url}"
 
 
 def refuse_outdated(builder) -> None:
@@ -66,7 +68,7 @@ def refuse_outdated(builder) -> None:
 def warn_of_parameters(builder) -> None:
     """Warns of values that the reference solver of a dataset to be built was not validated for."""
     if not builder.builder_config.hosted:
-        system = systems.get(builder.SYSTEM)
+        system = builder.system
         values = np.concatenate([*builder.info.metadata["parameter_values"].values()])
         for doubt in system.doubts({next(iter(system.params)): values}):
             warnings.warn(f"{builder.name}/{builder.builder_config.name}: {doubt}", stacklevel=4)
@@ -102,6 +104,17 @@ def one_at_a_time(cache: pathlib.Path) -> Iterator[None]:
 def workers_lock(cache: pathlib.Path) -> pathlib.Path:
     """The file that workers which fill ``cache`` keep locked (shared) while they live."""
     return cache.parent / f".{cache.name}.workers.lock"
+
+
+@contextlib.contextmanager
+def quiet_logging() -> Iterator[None]:
+    """Hides TFDS's warning that a config is none of the class's own."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 @contextlib.contextmanager

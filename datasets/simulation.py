@@ -150,7 +150,7 @@ class IncompressibleSimulation(Simulation):
         """By which stored states are down-sampled."""
 
     @abc.abstractmethod
-    def record(self, frames: tf.Tensor) -> Arrays:
+    def record(self, frames: tf.Tensor) -> Mapping[str, tf.Tensor | np.ndarray]:
         """The records of the frames of one time unit, [frame, y, x, channel]."""
 
     def time_unit(self, state, unit) -> Arrays:
@@ -159,16 +159,17 @@ class IncompressibleSimulation(Simulation):
         solver.check_stable(state, reynolds)
         with tf.device("CPU:0"):  # the same numbers on every machine of a kind
             frames = advance(tf.constant(state), tf.constant(reynolds))[0]
-        self._check_finite(frames.numpy(), unit)
-        stored = self.stored(frames if unit >= self.spin_up else frames[:0], solver)
-        return {"last": frames[-1:].numpy(), "state": stored, **self.record(frames)}
+            self._check_finite(frames, unit)
+            stored = self.stored(frames if unit >= self.spin_up else frames[:0], solver)
+            made = {"last": frames[-1:], "state": stored, **self.record(frames)}
+        return {name: np.asarray(values) for name, values in made.items()}
 
-    def stored(self, frames: tf.Tensor, solver: Incompressible) -> np.ndarray:
+    def stored(self, frames: tf.Tensor, solver: Incompressible) -> tf.Tensor:
         """Frames as they are stored."""
-        return coarsen(frames, self.factor, solver.grid.fluid).numpy()
+        return coarsen(frames, self.factor, solver.grid.fluid)
 
     def _check_finite(self, frames, unit):
-        finite = np.isfinite(frames).all((1, 2, 3))
+        finite = tf.reduce_all(tf.math.is_finite(frames), [1, 2, 3]).numpy()
         if not finite.all():
             frame = unit * self.unit + int(np.argmin(finite)) + 1
             raise self.failed(

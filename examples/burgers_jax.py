@@ -17,4 +17,4 @@ STEP, VJP = from_jax(partial(coarse, xp=jnp))
 SOLVER = ExternalSolver(
     STEP, VJP, example=EXAMPLE, frame_time=FRAME_TIME, name="burgers_jax", dtype=None
 )
-SYSTEM = replace(BURGERS, coarse=lambda kind, c: SOLVER)
+SYSTEM = replace(BURGERS, coarse_kinds={"jax": SOLVER})

@@ -35,4 +35,4 @@ SIZES = {"domain_size": np.array([7.2, 10.4])}
 SOLVER = ExternalSolver(
     STEP, VJP, example=(KS.initial_state(SIZES, 0), SIZES), name="ks_jax", dtype=None
 )
-SYSTEM = replace(KS, name="ks_jax", coarse=lambda kind, c: SOLVER, coarse_kinds=("jax",))
+SYSTEM = replace(KS, name="ks_jax", coarse_kinds={"jax": SOLVER})

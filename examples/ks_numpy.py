@@ -30,4 +30,4 @@ def step(state, params):
 
 SIZES = {"domain_size": np.array([7.2, 10.4])}
 SOLVER = ExternalSolver(step, example=(KS.initial_state(SIZES, 0), SIZES), name="ks_numpy")
-SYSTEM = replace(KS, name="ks_numpy", coarse=lambda kind, c: SOLVER, coarse_kinds=("numpy",))
+SYSTEM = replace(KS, name="ks_numpy", coarse_kinds={"numpy": SOLVER})

@@ -24,4 +24,4 @@ SOLVER = ExternalSolver(
     name="ks_tesseract",
     per_sample=True,
 )
-SYSTEM = replace(KS, name="ks_tesseract", coarse=lambda kind, c: SOLVER, coarse_kinds=("own",))
+SYSTEM = replace(KS, name="ks_tesseract", coarse_kinds={"own": SOLVER})

@@ -24,4 +24,4 @@ SOLVER = ExternalSolver(
     per_sample=True,
     workers=2,
 )
-SYSTEM = replace(KS, name="ks_worker", coarse=lambda kind, c: SOLVER, coarse_kinds=("worker",))
+SYSTEM = replace(KS, name="ks_worker", coarse_kinds={"worker": SOLVER})

@@ -1,6 +1,7 @@
 """Builds a dataset: trajectories of a system by its reference solver, on all cores, resumable.
 
 python scripts/generate_data.py --system=ks --dataset_config=study
+python scripts/generate_data.py --system=ks:points=64 --dataset_config=tiny
 python scripts/generate_data.py --system=path/to/module.py:SYSTEM --data_dir=data
 python scripts/generate_data.py --system=ks --dataset_config=hosted --data_url=https://host/x.tar.gz
 """
@@ -10,7 +11,7 @@ from absl import flags
 from tfunroll import cli
 from tfunroll.core import InputError
 
-cli.define("dataset", "system", "ks", "ks, kolmogorov, wake, aerofoil or path/to/module.py:SYSTEM")
+cli.define("dataset", "system", "ks", "ks, ks:points=64, …, or path/to/module.py:SYSTEM")
 cli.define("dataset", "dataset_config", "tiny", "config, such as tiny or study")
 cli.define("dataset", "data_url", "", "hosted: archive of publish_data.py, URL[#sha256=HEX]")
 cli.define("dataset", "data_dir", "", "folder to build in; TFDS's default folder if empty")

@@ -12,7 +12,7 @@ from absl import flags
 from tfunroll import cli
 from tfunroll.core import InputError
 
-cli.define("data", "system", "ks", "ks, kolmogorov, wake, aerofoil or path/to/module.py:SYSTEM")
+cli.define("data", "system", "ks", "ks, ks:points=64, …, or path/to/module.py:SYSTEM")
 cli.define("data", "dataset_config", "tiny", "config of its dataset, such as tiny or study")
 cli.define("data", "data", "", "description file of own trajectories, in place of a dataset")
 cli.define("data", "data_dir", "", "folder of all datasets; TFDS's default if empty")
@@ -23,7 +23,8 @@ cli.define("measurement", "long_horizon", 0, "frames of the time metrics; the sy
 def main() -> None:
     from tabulate import tabulate
 
-    from tfunroll import data, impostors, systems  # after --help and the check of the flags
+    from tfunroll import data, systems  # after --help and the check of the flags
+    from tfunroll.validation import impostors
 
     given = flags.FLAGS
     for name in ("horizon", "long_horizon"):

@@ -18,8 +18,10 @@ def main() -> None:
     from tfunroll import datasets, systems  # after --help and the check of the flags
 
     given = flags.FLAGS
-    systems.get(given.system)  # names the flag where there is none
-    builder = datasets.builder_class(given.system).of(given.dataset_config, given.data_dir or None)
+    system = systems.get(given.system)  # names the flag where there is none
+    builder = datasets.builder_class(given.system).of(
+        given.dataset_config, given.data_dir or None, str(system.resolution)
+    )
     archive = datasets.publish(builder, given.out, given.licence)
     print(f"{archive}\nchecksum: {archive}.sha256")
 

@@ -50,14 +50,14 @@ def shaken(net, seed=0):
 # ---------------------------------------------------------------------- solvers
 
 
-def check_solver(solver, params, state, xla=True, lifted=slice(None)):
+def check_solver(solver, params, state, xla=True, prolonged=slice(None)):
     """Of a core.Solver.
 
     Args:
       params: name -> [batch], all of a batch different. state: [batch, *space, channel] of the
         solver's own grid, NumPy, float64, smooth enough for one frame.
       xla: whether to compile it; ``compilable`` is believed where not.
-      lifted: numbers, [*space, channel], that ``project`` gives back from ``lift``.
+      prolonged: numbers, [*space, channel], that ``restrict`` gives back from ``prolong``.
     """
     batch = len(state)
     assert batch > 1
@@ -97,12 +97,12 @@ def check_solver(solver, params, state, xla=True, lifted=slice(None)):
         near(changed[0], together[0], 1e-11, f"{name} of one sample changes another")
         assert np.abs(changed[1] - together[1]).max() > 0, f"{name} changes nothing"
 
-    coarse = solver.project(tf.constant(state))
-    fine = solver.lift(coarse)
+    coarse = solver.restrict(tf.constant(state))
+    fine = solver.prolong(coarse)
     assert fine.shape == state.shape
     assert fine.dtype == coarse.dtype == tf.float64
-    back = solver.project(fine).numpy()
-    near(back[:, lifted], coarse.numpy()[:, lifted], 1e-10, "project does not undo lift")
+    back = solver.restrict(fine).numpy()
+    near(back[:, prolonged], coarse.numpy()[:, prolonged], 1e-10, "restrict does not undo prolong")
 
     check_solver_gradient(stepped, params, state, solver.differentiable)
     if not xla:
@@ -296,7 +296,7 @@ def some_params(system, batch=2):
 def check_system(system):
     """Of a System that can make its own data: every field, and that they fit each other."""
     space, count = system.domain.shape, len(system.channels)
-    assert system.name.isidentifier()
+    assert system.name.removesuffix(f":{system.resolution}").isidentifier()
     with pytest.raises(dataclasses.FrozenInstanceError):
         system.name = "other"
     assert system.title
@@ -335,7 +335,7 @@ def check_system(system):
     np.testing.assert_array_equal(system.initial_state(params, 3), state)
     assert np.abs(system.initial_state(params, 4) - state).max() > 1e-3
 
-    solvers = {kind: system.coarse(kind, 1.0) for kind in system.coarse_kinds}
+    solvers = {kind: system.coarse(kind) for kind in system.coarse_kinds}
     assert solvers
     solvers |= {"reference": system.reference()}
     if system.refined is not None:
@@ -344,9 +344,9 @@ def check_system(system):
         assert isinstance(solver, core.Solver), name
         assert solver.frame_time == pytest.approx(system.frame_time), name
         assert solver.channels == count, name
-        lifted = solver.lift(tf.constant(state))
-        assert solver.project(lifted).shape == state.shape, name
-        assert all(a % b == 0 for a, b in zip(lifted.shape[1:-1], space, strict=True)), name
+        prolonged = solver.prolong(tf.constant(state))
+        assert solver.restrict(prolonged).shape == state.shape, name
+        assert all(a % b == 0 for a, b in zip(prolonged.shape[1:-1], space, strict=True)), name
 
     for mode, channels in (
         ("correction", system.correction_channels),

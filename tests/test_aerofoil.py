@@ -99,8 +99,8 @@ def test_initial_states_differ_by_a_kick_behind_the_trailing_edge():
 
 def test_shock_position_of_a_given_pressure():
     """M_s falls linearly through 1 at x = 0.6; without supersonic flow it is 0."""
-    upper = aerofoil.AVERAGED.shape[1] // 2
-    x = aerofoil.AVERAGED.centres[0, upper:, 0]
+    upper = aerofoil.averaged().shape[1] // 2
+    x = aerofoil.averaged().centres[0, upper:, 0]
     mach = np.array([0.75])
     total = (1 + 0.2 * mach**2) ** 3.5 / (1.4 * mach**2)
     states = np.ones((1, 2, 12, 32, 4))

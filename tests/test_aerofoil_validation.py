@@ -6,8 +6,8 @@ import pytest
 from tfunroll.ops.cgrid import c_grid
 from tfunroll.ops.ogrid import naca, o_grid
 from tfunroll.solvers.compressible import Compressible
-from tfunroll.solvers.steady import steady
 from tfunroll.systems import aerofoil
+from tfunroll.validation.steady import steady
 
 pytestmark = pytest.mark.slow
 

@@ -43,12 +43,16 @@ from tfunroll.unrolling import NOG, ONE, WIG
         ({"decay_rate": 0.0}, "decay_rate=0.0 must lie in"),
         ({"noise": -0.1}, "noise=-0.1 must be at least 0"),
         ({"seeds": (1, 1)}, "seeds must be different"),
-        ({"solver_fraction": 0.5}, "solver_fraction=0.5 needs correction=graded"),
+        ({"coarse": "etdrk2:fraction=0.5"}, "coarse='etdrk2:fraction=0.5' needs correction=graded"),
         (
-            {"solver_fraction": 0.5, "correction": "graded"},
-            "solver_fraction=0.5 needs coarse=etdrk2",
+            {"coarse": "etd1:fraction=0.5", "correction": "graded"},
+            "coarse='etd1:fraction=0.5': 'fraction' is not an option of etd1; allowed: substeps",
         ),
-        ({"solver_fraction": 1.5, "coarse": "etdrk2"}, "solver_fraction=1.5 must lie in"),
+        (
+            {"coarse": "etdrk2:fraction=1.5"},
+            "fraction=1.5 must be a number above 0, up to 1; nearest",
+        ),
+        ({"system": "ks:points=47"}, "points=47 must be an even number from 44 to 1024; nearest"),
     ],
 )
 def test_impossible_settings_name_the_flag(changes, message):
@@ -181,3 +185,18 @@ def test_an_architecture_starts_from_what_was_best_on_validation():
     assert RunConfig().resolved().initial == "zero"
     assert RunConfig(net="graph").resolved().initial == "glorot"
     assert RunConfig(initial="he_zero").resolved().initial == "he_zero"
+
+
+def test_settings_of_earlier_versions_are_translated():
+    now = RunConfig(correction="graded", coarse="etdrk2:fraction=0.25").resolved()
+    values = json.loads(now.to_json()) | {"coarse": "etdrk2", "solver_fraction": 0.25}
+    assert RunConfig.from_json(values) == now
+    plain = json.loads(RunConfig(coarse="etdrk2").to_json())
+    assert RunConfig.from_json(plain | {"solver_fraction": 1.0}).coarse == "etdrk2"
+
+
+def test_options_that_are_defaults_are_not_written():
+    config = RunConfig(system="ks:points=48", coarse="etd1:substeps=2").resolved()
+    assert (config.system, config.coarse) == ("ks", "etd1")
+    config = RunConfig(system="ks:points=64", coarse="etd1:substeps=4").resolved()
+    assert (config.system, config.coarse) == ("ks:points=64", "etd1:substeps=4")

@@ -112,19 +112,19 @@ def of_system(name, make):
         state = state * (1 + bump * [0.2, -0.3, 0.1, 0.3])
     if system.active is not None:
         state = state * system.active
-    lifted = slice(None)
+    prolonged = slice(None)
     if name == "wake":  # all but p in cells that the body cuts
         y, x = system.domain.shape
-        lifted = np.ones((y, x, 3), bool)
+        prolonged = np.ones((y, x, 3), bool)
         blocks = solver.grid.fluid.reshape(y, solver.refinement, x, solver.refinement)
-        lifted[..., 2] = blocks.all((1, 3))
-    return solver, params, solver.lift(tf.constant(state)).numpy(), lifted
+        prolonged[..., 2] = blocks.all((1, 3))
+    return solver, params, solver.prolong(tf.constant(state)).numpy(), prolonged
 
 
 def coarse_solvers():
     for name in systems.MODULES:
         for kind in systems.get(name).coarse_kinds:
-            yield pytest.param(name, lambda s, kind=kind: s.coarse(kind, 1.0), id=f"{name}-{kind}")
+            yield pytest.param(name, lambda s, kind=kind: s.coarse(kind), id=f"{name}-{kind}")
 
 
 FINER = {"reference": lambda s: s.reference(), "refined": lambda s: s.refined(2)}
@@ -139,15 +139,15 @@ def finer_solvers():
 
 @pytest.mark.parametrize(("name", "make"), [*coarse_solvers(), *finer_solvers()])
 def test_solvers_of_the_systems(name, make):
-    solver, params, state, lifted = of_system(name, make)
-    check_solver(solver, params, state, xla=name == "ks", lifted=lifted)
+    solver, params, state, prolonged = of_system(name, make)
+    check_solver(solver, params, state, xla=name == "ks", prolonged=prolonged)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "make"), coarse_solvers())
 def test_solvers_of_the_systems_compiled(name, make):
-    solver, params, state, lifted = of_system(name, make)
-    check_solver(solver, params, state, xla=True, lifted=lifted)
+    solver, params, state, prolonged = of_system(name, make)
+    check_solver(solver, params, state, xla=True, prolonged=prolonged)
 
 
 @pytest.mark.parametrize("solver", [Heat(), EXTERNAL], ids=["in TensorFlow", "with a gradient"])
@@ -155,7 +155,7 @@ def test_a_users_solver(solver):
     check_solver(solver, HEAT, waves(HEAT, 1))
 
 
-@pytest.mark.parametrize("make", [lambda s: s.coarse("external", 1.0), lambda s: s.reference()])
+@pytest.mark.parametrize("make", [lambda s: s.coarse("external"), lambda s: s.reference()])
 def test_a_users_solver_without_gradients(make):
     solver, params, state, _ = of_system(BURGERS, make)
     check_solver(solver, params, state)
@@ -215,7 +215,7 @@ def kinds():
                 label = f"{system.name}-{correction}-{coarse}"
                 kind = name, "correction", correction, coarse
                 yield pytest.param(kind, id=label, marks=marks)
-        kind = name, "prediction", next(iter(system.corrections)), system.coarse_kinds[0]
+        kind = name, "prediction", next(iter(system.corrections)), next(iter(system.coarse_kinds))
         yield pytest.param(kind, id=f"{system.name}-prediction")
 
 
@@ -227,15 +227,16 @@ def test_steppers_of_the_systems(kind):
         "resnet", system.domain, features.in_channels, features.out_channels, width=3, depth=1,
         dtype="float64",
     )  # fmt: skip
-    fraction = 0.5 if correction == "graded" and coarse == "etdrk2" else 1.0
-    if correction == "graded" and fraction == 1:  # the solver does it all
-        pytest.skip("the network has no part in it")
-    _, params, state, _ = of_system(name, lambda s: s.coarse(coarse, 1.0))
+    if correction == "graded":
+        if coarse == "etd1":  # the solver does it all
+            pytest.skip("the network has no part in it")
+        coarse += ":fraction=0.5"
+    _, params, state, _ = of_system(name, lambda s: s.coarse(coarse))
 
     def make(net):
-        return system.stepper(net, features, mode, correction, coarse, fraction, residual=True)
+        return system.stepper(net, features, mode, correction, coarse, residual=True)
 
-    solver = system.coarse(coarse, fraction) if mode == "correction" else None
+    solver = system.coarse(coarse) if mode == "correction" else None
     check_stepper(make, shaken(net), params, state, solver, solver)
 
 
@@ -295,7 +296,7 @@ WRONG_CLAIMS = {
     "XLA does compile it": {"compilable": False},
     "it has a gradient": {"differentiable": False},
     "another number of channels": {"channels": 2},
-    "project does not undo lift": {"project": lambda self, state: 0.9 * state},
+    "restrict does not undo prolong": {"restrict": lambda self, state: 0.9 * state},
 }
 
 
@@ -395,7 +396,7 @@ def other_splits(**changes):
         {"metrics": ("mse", "enstrophy")},
         {"metrics": ("mse@near body",)},
         {"correction_channels": 2},
-        {"coarse_kinds": ()},
+        {"coarse_kinds": {}},
         {"initial_state": lambda params, seed: waves(params, 0)},
         {"initial_state": lambda params, seed: waves(params, seed).astype(np.float32)},
         {"params": {"diffusivity": ParamRange(0.1, 2.0, 1e6)}},

@@ -129,7 +129,7 @@ def test_nog_asks_for_no_gradient_of_a_solver_that_has_one(dataset, monkeypatch)
     sizes = {"domain_size": np.array([7.2, 10.4])}
     states = KS.initial_state(sizes, 0)
     external = ExternalSolver(lambda s, p: s.copy(), counted, example=(states, sizes))
-    system = replace(KS, coarse=lambda kind, c: external)
+    system = replace(KS, coarse_kinds={"external": external})
     monkeypatch.setattr(systems, "get", lambda name: system)
     for modality, steps in (("NOG", 3), ("NOG", 6), ("WIG", 3)):
         config = replace(CONFIG, curriculum=f"{steps}:2:1e-4", modalities=(modality,))
@@ -140,7 +140,7 @@ def test_nog_asks_for_no_gradient_of_a_solver_that_has_one(dataset, monkeypatch)
 
 @pytest.mark.slow
 def test_killing_workers_during_training_loses_nothing(dataset):
-    pool = systems.get(example("ks_worker")).coarse("worker", 1.0).step
+    pool = systems.get(example("ks_worker")).coarse("worker").step
     config = replace(CONFIG, system=example("ks_worker"), curriculum="3:12:1e-4")
     whole, weights = losses(config, dataset, "NOG")
     before = pool.restarts

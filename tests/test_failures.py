@@ -31,7 +31,7 @@ def states():
     """Six trajectories of 40 frames, [trajectory, frame, 48, 1], of domain size 8."""
     sizes = {"domain_size": np.full(6, 8.0)}
     start = tf.constant(KS.initial_state(sizes, 0))
-    step = KS.coarse("etdrk2", 1.0).bind({"domain_size": tf.constant(sizes["domain_size"])})
+    step = KS.coarse("etdrk2").bind({"domain_size": tf.constant(sizes["domain_size"])})
     return rollout(step, start, 40).numpy().astype(np.float32)
 
 

@@ -224,8 +224,7 @@ def analyses_of(seeds):
     one = {"a": {"width": 4}, "b": {"width": 8}}
     pair = {"c": {"modalities": ("NOG",)}, "p": {"mode": "prediction", "modalities": ("WIG",)}}
     sizes = {str(w): {"width": w} for w in (4, 8, 16, 32)}
-    graded = {"correction": "graded", "coarse": "etdrk2"}
-    parts = {f"c{c}": {**graded, "solver_fraction": c} for c in (0.25, 0.5, 0.75)}
+    parts = {f"c{c}": graded(c) for c in (0.25, 0.5, 0.75)}
     times = made_up(one, lambda s, m: 100.0, metric="divergence_time", seeds=seeds)
     order = made_up(one, lambda s, m: EFFECT[m], seeds=seeds)
     return [
@@ -236,7 +235,7 @@ def analyses_of(seeds):
         ),
         trends.scaling(made_up(sizes, lambda s, m: s["width"] ** (-2 / 3), seeds=seeds)),
         trends.horizon(made_up(horizons(), lambda s, m: 1 + abs(longest(s) - 2), seeds=seeds)),
-        trends.transition(made_up(parts, lambda s, m: s["solver_fraction"], seeds=seeds)),
+        trends.transition(made_up(parts, lambda s, m: part(s), seeds=seeds)),
         trends.stability(times),
     ]
 
@@ -322,6 +321,16 @@ def test_the_exponent_of_scaling_is_found(power, verdict):
     assert trends.scaling(gathered).verdict == findings.OPEN  # no fit through what diverged
 
 
+def graded(c):
+    """Settings of a run whose solver integrates the part c of each frame."""
+    return {"correction": "graded", "coarse": f"etdrk2:fraction={c}"}
+
+
+def part(settings):
+    """The c of ``graded``; 0 for others."""
+    return float(settings.get("coarse", "=0").rpartition("=")[2])
+
+
 def horizons(**more):
     texts = {m: f"{m}:{16 // m}" for m in (1, 2, 4, 8)}
     return {f"m{m}": {"curriculum": text, **more} for m, text in texts.items()}
@@ -351,11 +360,8 @@ def test_the_best_horizon_and_what_validation_chooses():
 
 
 def test_the_other_trends():
-    runs = {"p": {"mode": "prediction"}} | {
-        f"c{c}": {"correction": "graded", "coarse": "etdrk2", "solver_fraction": c}
-        for c in (0.25, 0.5, 0.75)
-    }
-    gathered = made_up(runs, lambda s, m: 1.1 - s.get("solver_fraction", 0.0))
+    runs = {"p": {"mode": "prediction"}} | {f"c{c}": graded(c) for c in (0.25, 0.5, 0.75)}
+    gathered = made_up(runs, lambda s, m: 1.1 - part(s))
     found = trends.transition(gathered)
     assert "at c = 0 to" in found.ours
     assert "(rank correlation -1.00)" in found.ours

@@ -10,7 +10,8 @@ from tfunroll.ops import capacitance, immersed
 from tfunroll.ops.grid import Grid, stretched
 from tfunroll.ops.stencils import divergence, gradient
 from tfunroll.solvers.incompressible import Incompressible
-from tfunroll.systems import cylinder, wake
+from tfunroll.systems import wake
+from tfunroll.validation import cylinder
 
 RNG = np.random.default_rng(0)
 SLIP = (("slip", "slip"),) * 2
@@ -20,7 +21,7 @@ REYNOLDS = [100.0, 300.0]
 
 def small(**options):
     """A body of five cells in a channel of 16 x 24 cells."""
-    options = {"sides": cylinder.SIDES, "body": immersed.circle(1.0, 0.8, 0.27)} | options
+    options = {"sides": wake.SIDES, "body": immersed.circle(1.0, 0.8, 0.27)} | options
     return Incompressible((16, 24), 0.1, 0.03, **options)
 
 
@@ -28,7 +29,7 @@ def small(**options):
 def flow():
     """Shedding on the networks' grid, [2, 32, 64, 3], float64."""
     solver = wake.solver()
-    return run(solver, cylinder.started(solver, [0.3, 0.3]), REYNOLDS, 300)
+    return run(solver, wake.started(solver, [0.3, 0.3]), REYNOLDS, 300)
 
 
 # ---------------------------------------------------------------------- closed forms
@@ -227,7 +228,7 @@ def test_open_parts_of_faces():
 def test_several_bodies_and_other_shapes():
     bodies = immersed.union(immersed.circle(2.5, 1.5, 0.5), immersed.box((5, 6), (2.9, 4.1)))
     solver = wake.solver(body=bodies)
-    state = run(solver, cylinder.started(solver, [0.3]), [100.0], 20)
+    state = run(solver, wake.started(solver, [0.3]), [100.0], 20)
     assert np.isfinite(state).all()
     shut = ~solver.grid.fluid
     assert shut[8:12, 14:18].any()

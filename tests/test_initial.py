@@ -51,7 +51,7 @@ def test_an_untrained_correction_with_a_last_layer_of_zero_is_its_solver(name, i
     params = {"domain_size": tf.constant([7.2, 8.0], tf.float64)}
     u = tf.constant(system.initial_state({"domain_size": np.array([7.2, 8.0])}, 0))
     stepper = system.stepper(net, features, "correction", "parallel", "etd1")
-    alone = system.coarse("etd1", 1.0).bind(params)(u)
+    alone = system.coarse("etd1").bind(params)(u)
     np.testing.assert_array_equal(stepper.bind(params)(u), alone)
     with tf.GradientTape() as tape:  # and it can learn: the last layer has a gradient
         loss = tf.reduce_sum(stepper.bind(params)(u) ** 2)

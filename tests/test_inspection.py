@@ -136,7 +136,7 @@ def test_a_training_trajectory_that_is_there_twice_is_said(half_frames, load):
 
 def test_a_solver_that_does_nothing_raises_no_suspicion(half_frames, load, monkeypatch):
     idle = SimpleNamespace(bind=lambda params: tf.identity)
-    monkeypatch.setitem(vars(KS), "coarse", lambda kind, fraction: idle)
+    monkeypatch.setitem(vars(KS), "coarse", lambda: idle)
     monkeypatch.setitem(vars(KS), "coarse_misses", 1.5)  # of own Systems
     _, warned = load(half_frames[:, ::2])
     assert not warned

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from tfunroll.datasets.kolmogorov_flow import simulated, stationarity
+from tfunroll.datasets.kolmogorov_flow import simulated
 
 from tfunroll import data, datasets, evaluation, losses, systems
 from tfunroll.core import InputError
@@ -14,6 +14,7 @@ from tfunroll.ops.resampling import coarsen
 from tfunroll.ops.stencils import divergence
 from tfunroll.systems import kolmogorov
 from tfunroll.unrolling import repeat, rollout
+from tfunroll.validation import stationarity
 
 SYSTEM = systems.get("kolmogorov")
 REYNOLDS = {"reynolds": np.array([300.0, 1000.0])}
@@ -56,7 +57,7 @@ def fine():
     def spin_up(state):
         return repeat(reference.bind(tensors()), 50)(state)
 
-    return spin_up(tf.constant(SYSTEM.initial_state(REYNOLDS, 0, 128)))
+    return spin_up(tf.constant(kolmogorov.initial_state(REYNOLDS, 0, 128)))
 
 
 # ---------------------------------------------------------------------- solvers and corrections
@@ -64,11 +65,11 @@ def fine():
 
 @pytest.mark.parametrize("points", [32, 64])
 def test_initial_states_are_solenoidal_and_the_same_flow_on_every_grid(points):
-    state = SYSTEM.initial_state(REYNOLDS, 3, points)
+    state = kolmogorov.initial_state(REYNOLDS, 3, points)
     w = tf.transpose(tf.constant(state), [3, 0, 1, 2])
     assert np.abs(divergence(w, 2 * np.pi / points)).max() < 1e-12
     np.testing.assert_allclose((state[..., :2] ** 2).sum(-1).mean((1, 2)), 2.0)
-    finer = coarsen(tf.constant(SYSTEM.initial_state(REYNOLDS, 3, 2 * points)), 2)
+    finer = coarsen(tf.constant(kolmogorov.initial_state(REYNOLDS, 3, 2 * points)), 2)
     assert np.abs(finer - state).max() < 0.1 * (32 / points) ** 2
 
 
@@ -77,14 +78,14 @@ def test_the_coarse_solver_is_worse_than_the_reference(fine):
     refinement = kolmogorov.REFINEMENT
     truth, reference, coarse = (
         tf.function(
-            lambda u, s=s: rollout(s.bind(tensors()), u, 10, s.project),
+            lambda u, s=s: rollout(s.bind(tensors()), u, 10, s.restrict),
             jit_compile=True,
             autograph=False,
         )
         for s in (
             kolmogorov.solver(128, SYSTEM.reference().dt / 2, 8),
             SYSTEM.reference(),
-            SYSTEM.coarse("piso", 1.0),
+            SYSTEM.coarse("piso"),
         )
     )
     wanted = truth(fine)[:, -1, ..., :2]
@@ -101,7 +102,7 @@ def test_correction_adds_to_the_velocity_and_leaves_the_pressure(fine):
         seen.append(x)
         return ones(2)(x)
 
-    solved = SYSTEM.coarse("piso", 1.0).bind(tensors())(state).numpy()
+    solved = SYSTEM.coarse("piso").bind(tensors())(state).numpy()
     corrected = stepper(net).bind(tensors())(state).numpy()
     np.testing.assert_array_equal(corrected[..., :2], solved[..., :2] + 0.02)
     np.testing.assert_array_equal(corrected[..., 2], solved[..., 2])
@@ -128,8 +129,8 @@ def test_refined_grids_take_a_coarse_state_and_give_it_back(fine):
     for substeps in (1, 2, 4):
         solver = SYSTEM.refined(substeps)
         assert (solver.substeps, solver.shape) == (substeps, (32 * substeps,) * 2)
-        np.testing.assert_allclose(solver.project(solver.lift(state)), state, atol=1e-12)
-    np.testing.assert_array_equal(SYSTEM.reference().project(fine), state)
+        np.testing.assert_allclose(solver.restrict(solver.prolong(state)), state, atol=1e-12)
+    np.testing.assert_array_equal(SYSTEM.reference().restrict(fine), state)
 
 
 def test_equal_cost_solver_fits_the_budget():

@@ -190,7 +190,7 @@ def test_coarse_solver_is_worse_and_diverges(attractor):
         return tf.function(lambda u: rollout(bound(solver), u, frames))(attractor).numpy()
 
     fine, reference = roll(KS.refined(20), 2), roll(KS.reference(), 60)
-    coarse = roll(KS.coarse("etd1", 1.0), 60)
+    coarse = roll(KS.coarse("etd1"), 60)
     error = np.abs(coarse[:, :2] - fine).max((2, 3))
     assert np.all(error > 3 * np.abs(reference[:, :2] - fine).max((2, 3)))
     assert np.abs(reference).max() < 10

@@ -7,24 +7,26 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # Each module of tfunroll stands in one layer; it may import its own layer and those before it.
 LAYERS = [
-    {"core", "files", "streams", "novelty"},
+    {"core", "files", "streams", "novelty", "options"},
     {"ops"},
     {"solvers", "nets"},
     {"features", "unrolling", "steppers", "losses", "metrics", "flops"},
     {"systems"},
     {
-        *("config", "datasets", "data", "own_data", "inspection", "windows", "lyapunov"),
+        *("config", "datasets", "data", "own_data", "inspection", "windows"),
         *("training", "workers", "environment", "failures"),
-        *("cases", "evaluation", "impostors", "results", "averages", "plots"),
+        *("cases", "evaluation", "results", "averages", "plots"),
     },
-    {"plan", "models", "saved_model", "comparison"},
+    {"plan", "models", "saved_model", "comparison", "validation"},
     {"runs", "study", "jobs", "run_folder", "provenance"},
     {"cli"},
     {"scripts"},
 ]
 APART = [{"solvers", "nets"}]  # one layer, but never importing each other
 # These see networks as plain callables: no Keras, no tfunroll.nets.
-NETLESS = {"core", "files", "streams", "datasets", "lyapunov"}.union(*LAYERS[1:5]) - {"nets"}
+NETLESS = {"core", "files", "streams", "options", "datasets", "validation"}.union(*LAYERS[1:5]) - {
+    "nets"
+}
 
 
 def imports(tree):
@@ -88,6 +90,7 @@ def test_the_rules_find_violations():
     assert check("solvers", "def f():\n    import tfunroll.nets.layers")
     assert check("nets", "from tfunroll import solvers")
     assert check("systems", "from tfunroll.nets import build")
+    assert check("systems", "from tfunroll.validation import cylinder")
     assert check("datasets", "import keras")
     assert check("training", "from tfunroll import runs")
     assert "list it in a layer of LAYERS" in check("gadget", "")[0]

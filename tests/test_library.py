@@ -72,7 +72,7 @@ def own_net(channels):
 def test_own_system_network_and_loss_train_evaluate_and_plot(own, tmp_path):
     system, data = own
     features = system.features("correction")
-    stepper = tu.SequentialCorrection(system.coarse("euler", 1.0), own_net(2), features)
+    stepper = tu.SequentialCorrection(system.coarse(), own_net(2), features)
     losses = []
 
     class Watch(tu.callbacks.Callback):
@@ -108,7 +108,7 @@ def test_own_system_network_and_loss_train_evaluate_and_plot(own, tmp_path):
 def test_evaluations_add_up(own):
     system, data = own
     solver, better = (
-        system.coarse("euler", 1.0),
+        system.coarse(),
         tu.ExternalSolver(
             burgers, example=(data.train.states[:, 0], data.train.params), name="better"
         ),
@@ -132,10 +132,10 @@ def test_mistakes_are_one_line_from_the_object_that_knows(own):
         (lambda: tu.data.of(system, {"train": (states, {})}), "viscosity is missing"),
         (lambda: tu.data.of(system, {"train": (states, {"viscosity": [0.2, 0.1]})}), "shape"),
         (lambda: data.test_extrapolation, "split='test_extrapolation' is unknown; allowed: te"),
-        (lambda: tu.evaluate(system.coarse("euler", 1.0), data, horizon=40), "long_horizon"),
-        (lambda: tu.evaluate(system.coarse("euler", 1.0), data, metrics=["speed"]), "speed"),
+        (lambda: tu.evaluate(system.coarse(), data, horizon=40), "long_horizon"),
+        (lambda: tu.evaluate(system.coarse(), data, metrics=["speed"]), "speed"),
         (
-            lambda: tu.evaluate(system.coarse("euler", 1.0), data, against=["luck"]),
+            lambda: tu.evaluate(system.coarse(), data, against=["luck"]),
             "against='luck'",
         ),
         (lambda: tu.Prediction(own_net(2)), "give system.features.. to the stepper"),

@@ -79,7 +79,7 @@ def test_a_factor_may_depend_on_the_step():
 def test_what_is_open_comes_from_the_stepper():
     """The channels that the network changes, where they live."""
     wake = systems.get("wake")
-    kinds = next(iter(wake.corrections)), wake.coarse_kinds[0]
+    kinds = (next(iter(wake.corrections)),)
     stepper = wake.stepper(lambda x: x, wake.features("correction"), "correction", *kinds)
     fitted = (Supervised() + Mean()).fitted(stepper).terms[0]
     assert fitted.channels == wake.features("correction").out_channels

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfunroll.lyapunov import growth_rates, lyapunov_exponent, windowed_mean
+from tfunroll.metrics.lyapunov import growth_rates, lyapunov_exponent, windowed_mean
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
 from tfunroll.systems import ks
 from tfunroll.unrolling import rollout

@@ -53,7 +53,21 @@ WRONG_FLAGS = [
     (*TRAIN, "--curriculum=3:10:fast", "curriculum stage '3:10:fast' is not"),
     (*TRAIN, "--learning_rate=nan", "learning_rate=nan must be positive"),
     (*TRAIN, "--batch_size=0", "batch_size=0 must be at least 1"),
-    (*TRAIN, "--solver_fraction=2", "solver_fraction=2.0 must lie in (0, 1]"),
+    (
+        *TRAIN,
+        "--coarse=etdrk2:fraction=2",
+        "fraction=2.0 must be a number above 0, up to 1; nearest: 1",
+    ),
+    (
+        *TRAIN,
+        "--coarse=etd1:steps=2",
+        "'steps' is not an option of etd1; allowed: substeps (a whole",
+    ),
+    (
+        *TRAIN,
+        "--system=ks:points=65",
+        "points=65 must be an even number from 44 to 1024; nearest: 64",
+    ),
     (*TRAIN, "--cut_every=5", "cut_every=5"),
     (*TRAIN, "--precision=float16", "precision='float16' is unknown"),
     (*TRAIN, "--long_horizon=5000", "long_horizon=5000"),

@@ -117,13 +117,13 @@ def test_without_a_dataset_and_without_data(tmp_path):
         ({"channels": ("u", "v")}, "but the solver has 1"),
         ({"params": {}}, r"params=\[\], but the solver's are \['viscosity'\]"),
         ({"splits": {"test": (1.0,)}}, "splits='test' is unknown"),
-        ({"coarse": systems.get("ks").coarse("etd1", 1.0)}, "coarse is a Kuramoto.*any Solver"),
+        ({"coarse": systems.get("ks").coarse("etd1")}, "coarse is a Kuramoto.*any Solver"),
         ({"reference": len}, "reference is a builtin.*; own_system takes an ExternalSolver"),
     ],
 )
 def test_an_own_system_that_does_not_fit_together(changes, message):
     burgers = systems.get(BURGERS)
-    given = {"name": "mine", "coarse": burgers.coarse("", 1.0), "params": burgers.params}
+    given = {"name": "mine", "coarse": burgers.coarse(""), "params": burgers.params}
     assert own_system(**given).domain.shape == (48,)
     with pytest.raises(InputError, match=message):
         own_system(**{**given, **changes})
@@ -142,7 +142,7 @@ class Still(Solver):
 
 def system_of(solver, **changes):
     """KS with another coarse solver."""
-    return replace(KS, coarse=lambda kind, c: solver, **changes)
+    return replace(KS, **{"coarse_kinds": {"own": solver}, **changes})
 
 
 def test_a_solver_without_gradients_refuses_wig(monkeypatch):
@@ -180,7 +180,7 @@ def test_a_solver_that_lacks_what_one_promises(solver, message, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"coarse_kinds": ()}, "coarse_kinds of system ks is empty"),
+        ({"coarse_kinds": {}}, "coarse_kinds of system ks is empty"),
         ({"corrections": {}}, "corrections of system ks is empty"),
         ({"reference": None}, "refined of system ks needs a reference"),
         ({"reference": None, "refined": None}, "on_reference_grid of system ks needs a reference"),

@@ -28,7 +28,8 @@ def network(dtype="float64"):
 
 
 def stepper(net, correction="parallel", coarse="etd1", fraction=1.0):
-    return KS.stepper(net, KS.features("correction"), "correction", correction, coarse, fraction)
+    coarse += f":fraction={fraction}" if fraction < 1 else ""
+    return KS.stepper(net, KS.features("correction"), "correction", correction, coarse)
 
 
 def states(dtype=tf.float64):
@@ -39,7 +40,7 @@ def states(dtype=tf.float64):
 def test_corrections_equal_their_formulas(correction, coarse, fraction):
     net, u = network(), states()
     got = stepper(net, correction, coarse, fraction).bind(params())(u)
-    v = KS.coarse(coarse, fraction).bind(params())(u)
+    v = stepper(net, correction, coarse, fraction).solver.bind(params())(u)
     eighths = tf.constant(SIZES, tf.float64)[:, None, None] / 8 * tf.ones_like(u)
     seen = u if correction == "parallel" else v
     scale = 1 - fraction if correction == "graded" else 0.5

@@ -8,7 +8,7 @@ import pytest
 from tfunroll import study
 from tfunroll.averages import MIN_SEEDS
 from tfunroll.core import InputError
-from tfunroll.study import collection, description, folder
+from tfunroll.study import collection, curves, description, folder
 from tfunroll.study.description import chosen
 from tfunroll.study.execution import report
 
@@ -186,3 +186,12 @@ def test_the_content_of_study_json(tmp_path):
     content = json.loads((tmp_path / "out" / "study.json").read_text())
     assert list(content["runs"]) == list(found.runs)
     assert content["runs"][next(iter(found.runs))]["modalities"] == ["ONE", "WIG"]
+
+
+def test_a_study_begun_by_an_earlier_version_is_read(tmp_path):
+    settings = {"correction": "graded", "coarse": "etdrk2", "solver_fraction": 0.25}
+    content = {"name": "a", "variant": "mini", "title": "", "question": "", "runs": {"x": settings}}
+    (tmp_path / "study.json").write_text(json.dumps(content))
+    config = folder.read(tmp_path).config("x").resolved()
+    assert config.coarse == "etdrk2:fraction=0.25"
+    assert curves.fraction(config) == 0.25

@@ -67,7 +67,7 @@ def test_stepper_kinds():
     sequential = stepper(correction="sequential", coarse="etdrk2")
     assert isinstance(sequential, SequentialCorrection)
     assert (sequential.scale, sequential.solver.scheme) == (0.5, "etdrk2")
-    graded = stepper(correction="graded", coarse="etdrk2", solver_fraction=0.25)
+    graded = stepper(correction="graded", coarse="etdrk2:fraction=0.25")
     assert isinstance(graded, SequentialCorrection)
     assert (graded.scale, graded.solver.fraction) == (0.75, 0.25)
 
@@ -78,8 +78,12 @@ def test_stepper_kinds():
         ({"mode": "guess"}, "mode='guess'"),
         ({"correction": "none"}, "correction='none'"),
         ({"coarse": "rk4"}, "coarse='rk4'"),
-        ({"solver_fraction": 0.5}, "solver_fraction=0.5"),
-        ({"coarse": "etdrk2", "solver_fraction": 1.5}, "fraction=1.5"),
+        ({"coarse": "etd1:fraction=0.5"}, "'fraction' is not an option of etd1; allowed: substeps"),
+        (
+            {"coarse": "etdrk2:fraction=1.5"},
+            "fraction=1.5 must be a number above 0, up to 1; near.* 1",
+        ),
+        ({"coarse": "etdrk2:fraction=0.5"}, "fraction=0.5' needs correction=graded"),
     ],
 )
 def test_bad_stepper_options(options, message):

@@ -10,8 +10,9 @@ from tfunroll.datasets.cylinder_wake import simulated
 from tfunroll import datasets, nets, systems
 from tfunroll.core import InputError
 from tfunroll.ops.resampling import coarsen
-from tfunroll.systems import cylinder, wake
+from tfunroll.systems import wake
 from tfunroll.unrolling import WIG, repeat, unroll
+from tfunroll.validation import cylinder
 
 SYSTEM = systems.get("wake")
 REYNOLDS = {"reynolds": np.array([100.0, 400.0])}
@@ -48,12 +49,12 @@ def fine():
     def spin_up(state):
         return repeat(solver.bind(tensors()), 100)(state)
 
-    return spin_up(tf.constant(SYSTEM.initial_state(REYNOLDS, 0, 2)))
+    return spin_up(tf.constant(wake.initial_state(REYNOLDS, 0, 2)))
 
 
 @pytest.fixture(scope="module")
 def state(fine):
-    return SYSTEM.refined(2).project(fine) * SYSTEM.active
+    return SYSTEM.refined(2).restrict(fine) * SYSTEM.active
 
 
 def test_masks_come_from_the_geometry():
@@ -71,8 +72,8 @@ def test_masks_come_from_the_geometry():
 
 def test_down_sampling_keeps_the_mass_balance(fine, state):
     assert np.abs(coarsen(fine, 2)[..., 0].numpy().mean(1) - 1).max() < 1e-12
-    lifted = SYSTEM.refined(2).lift(state)
-    again = SYSTEM.refined(2).project(lifted)
+    prolonged = SYSTEM.refined(2).prolong(state)
+    again = SYSTEM.refined(2).restrict(prolonged)
     away = ~SYSTEM.regions["near body"] & SYSTEM.domain.mask
     np.testing.assert_allclose(again.numpy()[:, away], state.numpy()[:, away], atol=1e-12)
 
@@ -87,7 +88,7 @@ def test_networks_change_the_fluid_alone(state, mode, channels):
 
     after = stepper(net, mode).bind(tensors())(state).numpy()
     assert np.all(after[:, ~SYSTEM.active] == 0)
-    before = SYSTEM.coarse("piso", 1.0).bind(tensors())(state) if mode == "correction" else state
+    before = SYSTEM.coarse("piso").bind(tensors())(state) if mode == "correction" else state
     change = (after - before)[..., :channels]
     np.testing.assert_allclose(change, np.broadcast_to(0.05 * SYSTEM.active[..., :channels],
                                                        change.shape), atol=1e-14)  # fmt: skip
@@ -201,8 +202,8 @@ def test_bad_solvers():
     ):
         with pytest.raises(InputError, match=message):
             wake.solver(*arguments)
-    with pytest.raises(InputError, match="solver_fraction=0.5 is for system=ks"):
-        SYSTEM.coarse("piso", 0.5)
+    with pytest.raises(InputError, match="'fraction' is not an option of piso; allowed: sweeps"):
+        SYSTEM.coarse("piso:fraction=0.5")
 
 
 def test_unresolved_reynolds_numbers_warn(tmp_path):
@@ -220,7 +221,7 @@ def test_unresolved_reynolds_numbers_warn(tmp_path):
 
 def unconfined(reynolds, time, cells=25, kick=0.3):
     solver = cylinder.unconfined(cells, 0.0125)
-    start = cylinder.started(solver, np.full(len(reynolds), kick))
+    start = wake.started(solver, np.full(len(reynolds), kick))
     return solver, *cylinder.history(solver, start, np.array(reynolds), time)
 
 
@@ -253,7 +254,7 @@ def test_second_order_away_from_the_body():
     found = []
     for refinement in (2, 4, 8):
         solver = wake.solver(refinement)
-        start = cylinder.started(solver, np.zeros(1))
+        start = wake.started(solver, np.zeros(1))
         _, state = cylinder.history(solver, start, np.array([20.0]), 30, "float64")
         found.append(coarsen(state, refinement).numpy()[0])
     y, x = SYSTEM.refined(1).grid.centres

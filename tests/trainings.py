@@ -13,7 +13,7 @@ from tfunroll.unrolling import rollout
 
 KS = systems.get("ks")
 SIZES = np.array([7.2, 8.0, 9.6])
-SOLVER = KS.coarse("etd1", 1.0)
+SOLVER = KS.coarse()
 
 
 def trajectories(seed, frames=40):

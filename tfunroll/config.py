@@ -48,7 +48,9 @@ class Stage:
 class RunConfig:
     """Settings of one run: a system, a network, modalities × seeds, and their evaluation."""
 
-    system: str = _flag("ks", "task", "ks, kolmogorov, wake, aerofoil or path/to/module.py:SYSTEM")
+    system: str = _flag(
+        "ks", "task", "ks, kolmogorov, wake, aerofoil, ks:points=64 or path/to/module.py:SYSTEM"
+    )
     dataset_config: str = _flag("tiny", "task", "dataset config, such as tiny or study")
     data: str = _flag("", "task", "own data: path of its description file (see README)")
     keep_steady: bool = _flag(False, "task", "train on flows that are labelled as steady, too")
@@ -57,8 +59,9 @@ class RunConfig:
     correction: str = _flag(
         "", "task", "parallel, sequential or graded; the system's first if empty"
     )
-    coarse: str = _flag("", "task", "coarse solver that is corrected; the system's first if empty")
-    solver_fraction: float = _flag(1.0, "task", "part of the frame the coarse solver integrates")
+    coarse: str = _flag(
+        "", "task", "coarse solver, such as piso:sweeps=2; the system's first if empty"
+    )
     residual: bool = _flag(False, "task", "prediction: the network gives the change of the state")
 
     net: str = _flag("resnet", "network", "resnet, unet, attention_unet, fno, graph or transformer")
@@ -122,7 +125,7 @@ class RunConfig:
 
     def resolved(self) -> "RunConfig":
         """The same with the system's defaults filled in; InputError for anything impossible."""
-        from tfunroll import systems
+        from tfunroll import options, systems
         from tfunroll.nets.initial import best
 
         system = systems.get(self.system)
@@ -131,7 +134,7 @@ class RunConfig:
             system=systems.full_name(self.system),
             initial=self.initial or best(self.net),
             correction=self.correction or next(iter(system.corrections)),
-            coarse=self.coarse or system.coarse_kinds[0],
+            coarse=options.write(*system.coarse_options(self.coarse)),
             horizon=self.horizon or system.horizon,
             long_horizon=self.long_horizon or system.long_horizon,
             metrics=self.metrics or self._default_metrics(system),
@@ -213,7 +216,6 @@ class RunConfig:
 
         check_choice("mode", self.mode, MODES)
         check_choice("correction", self.correction, system.corrections)
-        check_choice("coarse", self.coarse, system.coarse_kinds)
         check_choice("loss", self.loss, LOSSES)
         check_choice("initial", self.initial, INITIAL)
         check_choice("precision", self.precision, PRECISIONS)
@@ -237,16 +239,9 @@ class RunConfig:
             self._at_least(name, 0)
         if not 0 < self.decay_rate <= 1:
             raise InputError(f"decay_rate={self.decay_rate} must lie in (0, 1]")
-        if not 0 < self.solver_fraction <= 1:
-            raise InputError(f"solver_fraction={self.solver_fraction} must lie in (0, 1]")
         solvers = []
         if self.mode == "correction":
-            if self.solver_fraction < 1 and self.correction != "graded":
-                raise InputError(
-                    f"solver_fraction={self.solver_fraction} needs correction=graded, whose "
-                    "network does the rest of the frame"
-                )
-            solvers.append(system.coarse(self.coarse, self.solver_fraction))  # its own checks
+            solvers.append(system.corrected(self.correction, self.coarse))  # its own checks
         if self.loss == "physics" and self._on_reference_grid(system):
             solvers.append(system.reference())
         for solver in solvers:
@@ -297,7 +292,9 @@ class RunConfig:
             raise TypeError(f"settings must be an object, not {type(values).__name__}")
         known = {f.name: type(f.default) for f in fields(RunConfig)}
         values = {"initial": "glorot"} | {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known
+            k: tuple(v) if isinstance(v, list) else v
+            for k, v in translated(values).items()
+            if k in known
         }
         for name, value in values.items():  # a whole number may stand for a float
             if not isinstance(value, (known[name], int) if known[name] is float else known[name]):
@@ -316,3 +313,16 @@ class RunConfig:
             if f.name != "resume":
                 lines.append(f"--{f.name}={value}")
         return "\n".join(lines) + "\n"
+
+
+def translated(values: dict) -> dict:
+    """Settings of earlier versions in today's fields.
+
+    The part of a frame that the coarse solver of KS integrates had a field of its own,
+    ``solver_fraction``; it is an option of that solver now.
+    """
+    values = dict(values)
+    fraction = values.pop("solver_fraction", 1.0)
+    if fraction != 1:
+        values["coarse"] = f"{values.get('coarse', '')}:fraction={fraction!r}"
+    return values

@@ -78,6 +78,8 @@ class Solver(abc.ABC):
       refinement: cells of its own grid per cell of the networks' grid, per axis.
       compilable: False for code that XLA cannot compile; the graph then calls out to it.
       differentiable: False for code without gradients; WIG needs them.
+      fraction: the part of each frame that it integrates, in (0, 1]; the rest is a network's, by
+        correction=graded.
     """
 
     dt: float
@@ -86,6 +88,7 @@ class Solver(abc.ABC):
     refinement: int = 1
     compilable: bool = True
     differentiable: bool = True
+    fraction: float = 1.0
 
     @abc.abstractmethod
     def bind(self, params: Params) -> Step:
@@ -100,12 +103,12 @@ class Solver(abc.ABC):
             "allowed: ONE, NOG, which need no gradient of a solver"
         )
 
-    def lift(self, state: State) -> State:
+    def prolong(self, state: State) -> State:
         """A state of the networks' grid on the solver's own, where that is another."""
         return state
 
-    def project(self, state: State) -> State:
-        """A state of the solver's own grid on the networks' grid; undoes ``lift``.
+    def restrict(self, state: State) -> State:
+        """A state of the solver's own grid on the networks' grid; undoes ``prolong``.
 
         Beside an immersed body it need not: there the solver says what it does.
         """

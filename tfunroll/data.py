@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import tensorflow as tf
 
 from tfunroll import datasets, inspection
 from tfunroll.core import InputError, check_choice
@@ -179,29 +180,81 @@ def load(
     return dataset
 
 
-def _built(system, config, data_dir, build, workers) -> datasets.TrajectoryBuilder:
-    """The builder of a dataset that is on disk."""
+def generate(
+    system: System,
+    config: str = "tiny",
+    trajectories: int | None = None,
+    frames: int | None = None,
+    spin_up: int | None = None,
+    keep_steady: bool = False,
+) -> Dataset:
+    """Data of a registered system, on any grid, made now and kept in memory alone.
+
+        system = systems.ks.make(points=64)
+        dataset = data.generate(system, trajectories=2, frames=100)
+
+    They are the trajectories that the dataset's config would have with these counts.
+
+    Args:
+      config: of the system's TFDS dataset: what is not said here is as there.
+      trajectories, frames: per parameter value, in every split; of each trajectory.
+      spin_up: time units dropped before.
+      keep_steady: train on trajectories that the dataset labels as steady, too.
+    Raises:
+      InputError: an unknown config or one that was made elsewhere; impossible numbers; a system
+        without a dataset of its own.
+    """
+    for name, value, least in (
+        *(("trajectories", trajectories, 1), ("frames", frames, 2), ("spin_up", spin_up, 0)),
+    ):
+        if value is not None and value < least:
+            raise InputError(f"{name}={value} must be at least {least}")
+    kind = _builder_class(system)
+    builder = kind.of(config, resolution=str(system.resolution))
+    usual = builder.builder_config
+    if usual.manual or usual.hosted:
+        raise InputError(f"dataset_config={config} was made elsewhere, so it cannot be generated")
+    counts = {s: (trajectories or n, frames or f) for s, (n, f) in usual.splits.items()}
+    changes = {"splits": counts, "base": config, "name": f"{usual.name}-in-memory"}
+    if spin_up is not None:
+        changes["spin_up"] = spin_up
+    builder = kind.of(config, resolution=str(system.resolution), **changes)
+    splits = {split: _gathered(builder.in_memory(split)) for split in system.splits}
+    return _checked(system, builder, splits, "in memory", keep_steady)
+
+
+def _builder_class(system: System) -> type[datasets.TrajectoryBuilder]:
     if not system.dataset:
         raise InputError(
             f"system {system.name} has no dataset of its own: give trajectories by "
             "--data=description.json, which scripts/generate_data.py writes where the System has a "
             "reference"
         )
-    builder = datasets.builder_class(system.dataset).of(config, data_dir or None)
+    return datasets.builder_class(system.dataset)
+
+
+def _built(system, config, data_dir, build, workers) -> datasets.TrajectoryBuilder:
+    """The builder of a dataset that is on disk."""
+    resolution, made = str(system.resolution), _builder_class(system)
+    builder = made.of(config, data_dir or None, resolution)
     if builder.data_path.exists():
         return builder
     refuse_outdated(builder)
     if build:
-        return datasets.build(system.dataset, config, data_dir or None, workers)
+        return made.prepare(config, data_dir or None, workers, resolution=resolution)
     raise InputError(
-        f"dataset {system.dataset}/{config} is missing in {builder.data_path}; make it with "
-        f"{command(builder)}"
+        f"dataset {system.dataset}/{builder.builder_config.name} is missing in "
+        f"{builder.data_path}; make it with {command(builder)}"
     )
 
 
 def _load_tfds(system, builder, keep_steady) -> Dataset:
     path = str(builder.data_path)
-    splits = {split: _read_split(builder, split) for split in system.splits}
+    splits = {split: _gathered(builder.examples(split)) for split in system.splits}
+    return _checked(system, builder, splits, path, keep_steady)
+
+
+def _checked(system, builder, splits, path, keep_steady) -> Dataset:
     for split, trajectories in splits.items():
         trajectories.check(system, f"{path}, split {split}")
         if not split.startswith("test") and not keep_steady:
@@ -213,7 +266,7 @@ def _load_tfds(system, builder, keep_steady) -> Dataset:
         system.frame_time,
         path,
         str(builder.version),
-        on_reference_grid=builder.content in system.on_reference_grid,
+        on_reference_grid=_on_reference_grid(system, builder),
         foreign=builder.builder_config.manual or builder.builder_config.hosted,
         system=system,
     )
@@ -258,16 +311,18 @@ def of(
     return Dataset("own", name, made, system.frame_time, "", foreign=True, system=system)
 
 
-def _read_split(builder: datasets.TrajectoryBuilder, split: str) -> Trajectories:
-    examples = builder.examples(split)
+def _on_reference_grid(system, builder) -> bool:
+    return (builder.builder_config.base or builder.content) in system.on_reference_grid
 
+
+def _gathered(examples: list[dict]) -> Trajectories:
     def gather(branch):
         return {name: np.stack([e[branch][name] for e in examples]) for name in examples[0][branch]}
 
     return Trajectories(
         states=np.stack([e["state"] for e in examples]),
         params=gather("params"),
-        ids=tuple(e["trajectory_id"].decode() for e in examples),
+        ids=tuple(tf.compat.as_str(e["trajectory_id"]) for e in examples),
         start_times=np.array([e["start_time"] for e in examples], np.float32),
         diagnostics=gather("diagnostics"),
     )

@@ -167,7 +167,7 @@ class Evaluator:
         self.traces += 1  # runs while tracing only
         start, view = initial, tf.identity
         if isinstance(self.stepper, Solver):  # on a grid of its own, it stays there
-            start, view = self.stepper.lift(initial), self.stepper.project
+            start, view = self.stepper.prolong(initial), self.stepper.restrict
         frames = rollout(self.stepper.bind(params), start, self.settings.long_horizon, view)
         if "physics_residual" not in self.settings.metrics:
             return frames, None
@@ -237,8 +237,7 @@ def baselines(
     settings: Settings,
     corrected: Stepper | None,
     labels: Mapping[str, object],
-    coarse: str,
-    solver_fraction: float = 1.0,
+    coarse: str = "",
     refined: Sequence[int] = (),
 ) -> list[Evaluation]:
     """Persistence, the coarse solver alone, and a solver of the corrected stepper's cost.
@@ -253,7 +252,7 @@ def baselines(
       corrected: None leaves the last one out, as does one that costs less than the coarsest.
       refined: arguments of System.refined, each a baseline more.
     """
-    solvers = [(PERSISTENCE, Persistence()), (COARSE, system.coarse(coarse, solver_fraction))]
+    solvers = [(PERSISTENCE, Persistence()), (COARSE, system.coarse(coarse))]
     if corrected is not None and (finest := _equal_cost(system, dataset, settings, corrected)):
         solvers.append((EQUAL_COST, system.refined(finest)))
     solvers += [(REFINED, system.refined(n)) for n in refined]

@@ -24,7 +24,7 @@ def flops_per_frame(stepper: Stepper, params: dict, state: tf.Tensor) -> int:
     """
     step = stepper.bind(params)
     if isinstance(stepper, Solver):
-        state = stepper.lift(state)
+        state = stepper.prolong(state)
     spec = tf.TensorSpec(state.shape, state.dtype)
     return _count(tf.function(step, autograph=False).get_concrete_function(spec).graph)
 

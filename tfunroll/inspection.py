@@ -209,7 +209,7 @@ def _moves(system, before, after, params, known) -> tuple[np.ndarray, np.ndarray
     before, after = before[:, places], after[:, places]
     labels = [np.repeat(params[:, None], frames, 1), np.repeat(known[None], trajectories, 0)]
     given = np.concatenate(labels, 1).reshape(-1, params.shape[1])
-    solver = system.coarse(system.coarse_kinds[0], 1.0)
+    solver = system.coarse()
     with solver_errors():
         step = solver.bind({n: tf.constant(given[:, k]) for k, n in enumerate(system.params)})
         stepped = step(tf.constant(before.reshape(-1, *before.shape[2:]))).numpy()

@@ -213,7 +213,6 @@ def evaluate_baselines(config: RunConfig, into: str = "") -> None:
         stepper,
         labels_of(config, "", 0),
         config.coarse,
-        config.solver_fraction,
         config.refined,
     )
     table = pd.concat([e.results for e in evaluations], ignore_index=True)

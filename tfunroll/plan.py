@@ -64,7 +64,6 @@ class Plan:
             config.mode,
             config.correction,
             config.coarse,
-            config.solver_fraction,
             config.residual,
         )
 

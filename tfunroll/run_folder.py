@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import time
 from dataclasses import asdict
 
@@ -145,7 +146,7 @@ def _size(shape: list[int] | None) -> str:
 
 def free_folder(config: RunConfig) -> str:
     """The first unused runs/<system>-<mode>-<number>; made, so that no other run takes it."""
-    name = systems.get(config.system).name
+    name = re.sub(r"\W+", "_", systems.get(config.system).name)  # "ks:points=64" is no good name
     for number in range(1, 10_000):
         folder = pathlib.Path("runs") / f"{name}-{config.mode}-{number:03d}"
         try:

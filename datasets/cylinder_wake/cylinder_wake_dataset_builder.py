@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from tfunroll.datasets.base import TrajectoryBuilder, TrajectoryConfig, counts
 from tfunroll.datasets.cylinder_wake import simulated
 
-from tfunroll.systems import cylinder, wake
+from tfunroll.systems import wake
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -18,16 +18,21 @@ class Config(TrajectoryConfig):
       spin_up: time units dropped from each trajectory.
       refinement: cells of the reference solver per cell of the networks' grid, along each axis.
       stored_refinement: of the stored states.
+      points: cells of the networks' grid across the channel.
     """
 
     spin_up: int = 80
     refinement: int = wake.REFINEMENT
     stored_refinement: int = 1
+    points: int = wake.POINTS
+
+    def on_grid(self, system):
+        return {"points": system.resolution.points}
 
     @property
     def dt(self) -> float:
         """Of the reference solver."""
-        return wake.FRAME_TIME / self.refinement
+        return wake.FRAME_TIME / (self.refinement * wake.least_substeps(self.points))
 
 
 _DEFAULT_SPLITS = counts(train=(1, 500), validation=(1, 200), tests=(1, 500))
@@ -79,7 +84,8 @@ class Builder(TrajectoryBuilder):
 
     @property
     def grid(self):
-        return tuple(n * self.builder_config.stored_refinement for n in wake.POINTS)
+        config = self.builder_config
+        return tuple(n * config.stored_refinement for n in wake.shape_of(config.points))
 
     def groups(self, manual_dir):
         config = self.builder_config
@@ -93,15 +99,16 @@ class Builder(TrajectoryBuilder):
                 refinement=config.refinement,
                 dt=config.dt,
                 stored_refinement=config.stored_refinement,
+                networks_points=config.points,
             )
             for split, (trajectories, frames) in config.splits.items()
-            for reynolds in wake.SYSTEM.splits[split]
+            for reynolds in self.system.splits[split]
             for trajectory in range(trajectories)
         ]
 
     def solver_metadata(self):
         config = self.builder_config
-        stored = simulated.active(config.stored_refinement)
+        stored = simulated.active(config.stored_refinement, config.points)
         return {
             "equation": "u_t + div(u u) = -grad p + lap u / reynolds, div u = 0; u = (1, 0) at "
             "x = 0, slip walls at y = 0 and 5, convective outflow with p = 0 at x = 10",
@@ -111,10 +118,10 @@ class Builder(TrajectoryBuilder):
                 "domain": [wake.LENGTH, wake.HEIGHT],
                 "body": "circle",
                 "centre": list(wake.CENTRE),
-                "radius": cylinder.RADIUS,
+                "radius": wake.RADIUS,
             },
             "mask": stored[..., 2].astype(int).tolist(),
-            "solver_grid": [n * config.refinement for n in wake.POINTS],
+            "solver_grid": [n * config.refinement for n in wake.shape_of(config.points)],
             "dt": config.dt,
             "substeps": round(wake.FRAME_TIME / config.dt),
             "spin_up_time": config.spin_up,

@@ -26,6 +26,14 @@ class Config(TrajectoryConfig):
     dt: float = kolmogorov.FRAME_TIME / kolmogorov.REFINEMENT
     stored_points: int = kolmogorov.POINTS
 
+    def on_grid(self, system):
+        points, refinement = system.resolution.points, self.points // kolmogorov.POINTS
+        return {
+            "points": points * refinement,
+            "dt": kolmogorov.FRAME_TIME / (refinement * kolmogorov.least_substeps(points)),
+            "stored_points": points * (self.stored_points // kolmogorov.POINTS),
+        }
+
 
 _DEFAULT_SPLITS = counts(train=(3, 500), validation=(1, 300), tests=(3, 500))
 
@@ -95,7 +103,7 @@ class Builder(TrajectoryBuilder):
                 stored_points=config.stored_points,
             )
             for split, (trajectories, frames) in config.splits.items()
-            for reynolds in kolmogorov.SYSTEM.splits[split]
+            for reynolds in self.system.splits[split]
             for trajectory in range(trajectories)
         ]
 

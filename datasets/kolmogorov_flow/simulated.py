@@ -45,7 +45,7 @@ class SimulatedGroup(IncompressibleSimulation):
     def compiled(self):
         return _compiled(self.points, self.dt)
 
-    def record(self, frames) -> Arrays:
+    def record(self, frames):
         return {"energy": energy(frames[None, -1:, ..., self.velocity].numpy())[0]}
 
     def diagnostics(self, records) -> Arrays:

@@ -24,6 +24,9 @@ class Config(TrajectoryConfig):
     substeps: int = 2
     spin_up: int = ks.SYSTEM.spin_up_frames
 
+    def on_grid(self, system):
+        return {"points": self.points * system.resolution.points // ks.POINTS}
+
 
 _STUDY_SPLITS = counts(train=(6, 5000), validation=(2, 1000), tests=(20, 1000))
 
@@ -82,9 +85,10 @@ class Builder(TrajectoryBuilder):
                 points=config.points,
                 dt=config.dt,
                 substeps=config.substeps,
+                stored_points=self.system.resolution.points,
             )
             for split, (trajectories, frames) in config.splits.items()
-            for size in ks.SYSTEM.splits[split]
+            for size in self.system.splits[split]
         ]
 
     def solver_metadata(self):

@@ -11,7 +11,7 @@ from tfunroll.datasets.generation import Arrays, Group
 from tfunroll.datasets.kuramoto_sivashinsky.simulated import as_arrays, chaotic_flags
 
 from tfunroll.core import InputError
-from tfunroll.lyapunov import growth_rates
+from tfunroll.metrics.lyapunov import growth_rates
 from tfunroll.systems import ks
 
 INSTRUCTIONS = """Put the paper's arrays ks-dataset-0.npz to ks-dataset-5.npz and

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfunroll.datasets.base import energy
 from tfunroll.datasets.generation import SPLIT_SEEDS, Arrays, Group
 
-from tfunroll.lyapunov import growth_rates, windowed_mean
+from tfunroll.metrics.lyapunov import growth_rates, windowed_mean
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
 from tfunroll.systems import ks
 from tfunroll.unrolling import rollout
@@ -26,7 +26,9 @@ class SimulatedGroup(Group):
     Attributes:
       domain_size: D, the domain's length over 2π.
       trajectories, frames, spin_up: how many; frames kept; frames dropped before.
-      points, dt, substeps: of the solver; stored are 48 points.
+      points, dt, substeps: of the solver.
+      stored_points: of the stored states. It is part of the label, not of the repr, so that cache
+        files of the registered grid keep their names.
     """
 
     split: str
@@ -37,10 +39,12 @@ class SimulatedGroup(Group):
     points: int
     dt: float
     substeps: int
+    stored_points: int = dataclasses.field(default=ks.POINTS, repr=False)
 
     @property
     def label(self):
-        return f"domain_size={self.domain_size:g}"
+        other = "" if self.stored_points == ks.POINTS else f"-points={self.stored_points}"
+        return f"domain_size={self.domain_size:g}{other}"
 
     def initial_states(self) -> np.ndarray:
         """[trajectory, points, 1]: the study's six for training, random ones elsewhere."""
@@ -57,7 +61,7 @@ class SimulatedGroup(Group):
             states, rates = run(tf.constant(self.initial_states()), tf.constant(sizes))
         states = states.numpy()[:, self.spin_up :]
         start = np.float32((self.spin_up + 1) * self.dt * self.substeps)
-        arrays = as_arrays(truncate(states, ks.POINTS), self.domain_size, start)
+        arrays = as_arrays(truncate(states, self.stored_points), self.domain_size, start)
         arrays["diagnostics/chaotic"] = chaotic_flags(rates.numpy()[:, self.spin_up :])
         return arrays
 

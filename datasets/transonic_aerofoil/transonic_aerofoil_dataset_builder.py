@@ -38,6 +38,14 @@ class Config(TrajectoryConfig):
     grid: Grid = dataclasses.field(default_factory=Grid)
     batched: bool = False
 
+    def on_grid(self, system):
+        """The same mesh with all cells smaller by one factor, and the sub-steps that it needs."""
+        scale = system.resolution.points / aerofoil.POINTS
+        cells, layers = (round(n * scale) for n in (self.grid.cells, self.grid.layers))
+        first = self.grid.first / scale
+        substeps = aerofoil.substeps(aerofoil.mesh(cells, layers, first))
+        return {"grid": Grid(cells, layers, first, substeps, self.grid.refinement)}
+
 
 class Builder(TrajectoryBuilder):
     """Flow around a NACA0012 aerofoil on 12 x 32 averaged cells, a frame per 0.05 c/U."""

@@ -37,8 +37,9 @@ __all__ = [
 ]
 
 
-# Rollouts that are not the reference though they share something with it; tfunroll.impostors makes
-# them. Each metric either scores them clearly worse than the reference or says why it cannot.
+# Rollouts that are not the reference though they share something with it, which
+# tfunroll.validation.impostors makes. Each metric either scores them clearly worse than the
+# reference or says why it cannot.
 IMPOSTORS = ("time mean", "uniform", "permuted", "shifted", "wrong trajectory")
 
 

@@ -44,7 +44,7 @@ class Compressible(Solver):
       boundary: (lower, upper) along j and along i: "periodic", "replicate", "far_field", the lower
         one along j also "wall"; None: AROUND_BODY or AROUND_BODY_C, as the mesh is.
       sensor: of ops.reconstruction.faces.
-      refinement: cells of this mesh per cell of the states that ``lift`` takes, per axis.
+      refinement: cells of this mesh per cell of the states that ``prolong`` takes, per axis.
     State: (ρ, u, v, p), [batch, j, i, 4].
     Params: "mach", "reynolds", "incidence" (degrees), each [batch].
     Raises:
@@ -93,11 +93,11 @@ class Compressible(Solver):
 
         return step
 
-    def lift(self, state: State) -> State:
+    def prolong(self, state: State) -> State:
         """A state of the averaged mesh on this one: see ops.averaging."""
         return refine(state, self.mesh, self.refinement)
 
-    def project(self, state: State) -> State:
+    def restrict(self, state: State) -> State:
         """A state of this mesh on the averaged one."""
         return volume_average(state, self.mesh, self.refinement)
 

@@ -42,7 +42,7 @@ class Incompressible(Solver):
       sweeps: Jacobi sweeps of the predictor; good values 4 (coarse), 8 (reference). Each reduces
         the error by about the CFL number.
       forcing: f, [y, x, 2] or what broadcasts to it, at the places of u and v; None for none.
-      refinement: cells of this grid per cell of the states that ``lift`` takes, per axis.
+      refinement: cells of this grid per cell of the states that ``prolong`` takes, per axis.
       sides, body: see ops.grid.Grid.
       inflow: (u, v) that enters on the left, [2] or [y, 2].
       pressure: of PRESSURE, how ∇·(α ∇p) = r around a body is solved.
@@ -142,15 +142,15 @@ class Incompressible(Solver):
 
         return force
 
-    def lift(self, state: State) -> State:
+    def prolong(self, state: State) -> State:
         """A state of the coarser grid that this solver refines, on its own: see ops.resampling."""
         return refine(state, self.refinement, self.grid.periodic)
 
-    def project(self, state: State) -> State:
+    def restrict(self, state: State) -> State:
         """A state of this solver on the coarser grid that it refines.
 
-        It gives back what ``lift`` took, but for p in coarse cells that the body cuts: p is the
-        mean over their cells in the fluid alone, and ``lift`` knows no body.
+        It gives back what ``prolong`` took, but for p in coarse cells that the body cuts: p is the
+        mean over their cells in the fluid alone, and ``prolong`` knows no body.
         """
         return coarsen(state, self.refinement, self.grid.fluid)
 

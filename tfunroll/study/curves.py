@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from tfunroll import run_folder
+from tfunroll import run_folder, systems
 from tfunroll.averages import scores
 from tfunroll.config import RunConfig
 from tfunroll.results import ORDER, REFINED
@@ -20,7 +20,10 @@ def longest(config: RunConfig) -> float:
 
 def fraction(config: RunConfig) -> float:
     """The solver's part c of the frame; 0 in prediction."""
-    return config.solver_fraction if config.mode == "correction" else 0.0
+    if config.mode != "correction":
+        return 0.0
+    _, options = systems.get(config.system).coarse_options(config.coarse)
+    return getattr(options, "fraction", 1.0)
 
 
 def family(config: RunConfig) -> str:

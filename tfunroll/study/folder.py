@@ -11,6 +11,7 @@ import pathlib
 from dataclasses import asdict
 
 from tfunroll import runs
+from tfunroll.config import translated
 from tfunroll.core import InputError
 from tfunroll.files import write_json
 from tfunroll.study.description import Study
@@ -56,7 +57,9 @@ def read(out: pathlib.Path) -> Study:
     try:
         content = json.loads((out / "study.json").read_text(encoding="utf-8"))
         runs_ = {
-            run_id: {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+            run_id: {
+                k: tuple(v) if isinstance(v, list) else v for k, v in translated(settings).items()
+            }
             for run_id, settings in content.pop("runs").items()
         }
         return Study(**content, runs=runs_)

@@ -1,4 +1,8 @@
-"""The physical systems, by name. A new system is one module here and one line in MODULES."""
+"""The physical systems, by name. A new system is one module here and one line in MODULES.
+
+Each module has ``make(points=…)``, which makes its System on any grid, and SYSTEM, that of the
+registered one. "ks:points=64" names ``ks.make(points=64)``.
+"""
 
 import functools
 import importlib
@@ -6,8 +10,9 @@ import importlib.util
 import pathlib
 import sys
 
+from tfunroll import options
 from tfunroll.core import InputError, check_choice
-from tfunroll.systems.base import ParamRange, System
+from tfunroll.systems.base import ParamRange, SolverKind, System
 
 MODULES = {
     "ks": "tfunroll.systems.ks",
@@ -16,24 +21,47 @@ MODULES = {
     "aerofoil": "tfunroll.systems.aerofoil",
 }
 
-__all__ = ["MODULES", "ParamRange", "System", "full_name", "get"]
+__all__ = ["MODULES", "ParamRange", "SolverKind", "System", "full_name", "get"]
+
+
+def __getattr__(name: str):
+    """``systems.ks`` and the other modules, imported when they are first asked for."""
+    if name in MODULES:
+        return importlib.import_module(MODULES[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def get(name: str) -> System:
-    """The System called ``name``, or that of "path/to/module.py:SYSTEM".
+    """The System called ``name``, such as "ks" or "ks:points=64", or of "path/to/module.py:SYSTEM".
 
-    Raises: InputError: if there is none.
+    Raises: InputError: if there is none, or not with these options.
     """
     if ".py" in name:
         return _of_file(full_name(name))
-    check_choice("system", name, (*MODULES, "path/to/module.py:SYSTEM"))
-    return importlib.import_module(MODULES[name]).SYSTEM
+    module, resolution = _resolution(name)
+    return module.make(**vars(resolution))
+
+
+def is_registered(name: str) -> bool:
+    """Whether a name is, but for its options, one of MODULES."""
+    return ".py" not in name and name.partition(":")[0] in MODULES
+
+
+def _resolution(name: str):
+    """The module of a system's name, and the grid that its options say."""
+    word = name.partition(":")[0]
+    check_choice("system", word, (*MODULES, "path/to/module.py:SYSTEM"))
+    module = importlib.import_module(MODULES[word])
+    return module, options.read("system", name, {word: module.Resolution})[1]
 
 
 def full_name(name: str) -> str:
-    """The name that means the same System in every folder: a user's own has its whole path."""
+    """The name that means the same System in every folder, and to whatever compares names.
+
+    A user's own has its whole path, a registered one no options that are its defaults.
+    """
     if ".py" not in name:
-        return name
+        return options.write(name.partition(":")[0], _resolution(name)[1])
     path, _, attribute = name.partition(":")
     return f"{pathlib.Path(path).expanduser().resolve()}:{attribute or 'SYSTEM'}"
 

@@ -1,7 +1,9 @@
 """AERO: compressible flow around a NACA0012 aerofoil, unsteady behind the trailing edge."""
 
 import functools
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -11,16 +13,19 @@ from tfunroll.ops.cgrid import c_grid
 from tfunroll.ops.gas import GAMMA
 from tfunroll.ops.meshes import Mesh
 from tfunroll.ops.ogrid import naca, o_grid
+from tfunroll.options import Options, option, write
 from tfunroll.solvers.compressible import Compressible
-from tfunroll.systems.base import ParamRange, Pictures, System, rates_of_change, refuse_fraction
+from tfunroll.systems.base import ParamRange, Pictures, SolverKind, System, rates_of_change
 
 CODE = "0012"
 INCIDENCE, REYNOLDS = 8.0, 1e4
 FRAME_TIME = 0.05  # chord / free-stream velocity
 REFINEMENT = 4  # cells of the reference per cell of the networks' grid, per axis
+POINTS = 32  # cells of the networks' grid around the body; 3/8 of them away from it
 CELLS, LAYERS = 128, 48  # of the reference, around the body and away from it
 FIRST, RADIUS = 4e-3, 15.0  # height of its first cell, distance of the far field, in chords
-SUBSTEPS = {1: 10, 2: 32, 4: 92}  # per frame, by cells per cell of the networks' grid
+SUBSTEPS = {1: 10, 2: 32, 4: 92}  # per frame on the registered grid, by cells per networks' cell
+DEVELOPED = 1.2  # by how much developed flows tighten the free stream's stable limit, with reserve
 CHANNELS = ("density", "u", "v", "p")
 KICK = 0.2  # of the free-stream velocity
 TRAIN, VALIDATION = (0.50, 0.55, 0.65, 0.70), (0.675,)
@@ -47,6 +52,23 @@ def mesh(
     return o_grid(naca(code, cells), layers, first, radius)
 
 
+@functools.cache
+def reference_mesh(points: int = POINTS) -> Mesh:
+    """That of the reference, where the networks' grid has ``points`` cells around the body.
+
+    The first cell's height goes with the others' sizes, so that the averaged meshes of all
+    resolutions are finer and coarser ones of the same family.
+    """
+    cells = REFINEMENT * points
+    return mesh(cells, cells * LAYERS // CELLS, FIRST * POINTS / points)
+
+
+@functools.cache
+def averaged(points: int = POINTS) -> Mesh:
+    """The networks' grid."""
+    return reference_mesh(points).coarsen(REFINEMENT)
+
+
 def solver(substeps: int = SUBSTEPS[REFINEMENT], grid: Mesh | None = None, refinement: int = 1):
     """The solver with so many sub-steps per frame, by default that of the reference on its mesh.
 
@@ -58,13 +80,12 @@ def solver(substeps: int = SUBSTEPS[REFINEMENT], grid: Mesh | None = None, refin
     if substeps < 1:
         raise InputError(f"substeps={substeps} must be at least 1")
     made = Compressible(grid, FRAME_TIME / substeps, substeps, refinement=refinement)
-    slowest = {"mach": [MACH.low], "reynolds": [REYNOLDS], "incidence": [INCIDENCE]}
-    made.check_stable(free_stream(slowest, grid), slowest)
+    made.check_stable(free_stream(SLOWEST, grid), SLOWEST)
     return made
 
 
 @functools.cache
-def refined(factor: int) -> Compressible:
+def refined(factor: int, points: int = POINTS) -> Compressible:
     """The scheme on blocks of the reference's mesh, ``factor`` per cell of the networks' grid.
 
     1: the coarse solver; 2: in between; 4: the reference itself.
@@ -73,7 +94,14 @@ def refined(factor: int) -> Compressible:
         raise InputError(
             f"refined={factor}: the mesh can be refined by {', '.join(map(str, SUBSTEPS))}"
         )
-    return solver(SUBSTEPS[factor], mesh().coarsen(REFINEMENT // factor), factor)
+    grid = reference_mesh(points).coarsen(REFINEMENT // factor)
+    return solver(SUBSTEPS[factor] if points == POINTS else substeps(grid), grid, factor)
+
+
+def substeps(grid: Mesh) -> int:
+    """Sub-steps per frame that developed flows need on a mesh."""
+    limit = Compressible(grid, FRAME_TIME).stable_dt(free_stream(SLOWEST, grid), SLOWEST).min()
+    return math.ceil(DEVELOPED * FRAME_TIME / limit)
 
 
 def initial_state(
@@ -87,7 +115,7 @@ def initial_state(
 
     Returns: (ρ, u, v, p), [batch, j, i, 4], float64.
     """
-    grid = grid or AVERAGED
+    grid = grid or averaged()
     rng = np.random.default_rng(seed)
     place = np.array([1.3, 0.0]) + rng.uniform(-0.15, 0.15, 2)
     size = KICK * rng.choice([-1, 1]) * rng.uniform(0.5, 1)
@@ -98,14 +126,16 @@ def initial_state(
 
 def free_stream(params: Mapping[str, np.ndarray], grid: Mesh | None = None) -> np.ndarray:
     """(1, cos α, sin α, 1/(γ M²)) everywhere: [batch, j, i, 4], float64."""
-    grid = grid or AVERAGED
+    grid = grid or averaged()
     mach, angle = (np.asarray(params[n], np.float64)[:, None, None] for n in ("mach", "incidence"))
     angle, one = np.radians(angle), np.ones((len(mach), *grid.shape))
     fields = one, np.cos(angle) * one, np.sin(angle) * one, one / (GAMMA * mach**2)
     return np.stack(fields, -1)
 
 
-def forces(states: np.ndarray, params: Mapping[str, np.ndarray]) -> np.ndarray:
+def forces(
+    states: np.ndarray, params: Mapping[str, np.ndarray], points: int = POINTS
+) -> np.ndarray:
     """(drag, lift) coefficients of states on the averaged grid: [sample, frame, 2].
 
     From the pressure and the friction of its first cells, which are as high as four of the
@@ -114,7 +144,7 @@ def forces(states: np.ndarray, params: Mapping[str, np.ndarray]) -> np.ndarray:
     samples, frames = states.shape[:2]
     flat = tf.constant(states.reshape(-1, *states.shape[2:]), tf.float32)
     repeated = {n: tf.constant(np.repeat(v, frames), tf.float32) for n, v in params.items()}
-    return refined(1).forces(flat, repeated).numpy().reshape(samples, frames, 2)
+    return refined(1, points).forces(flat, repeated).numpy().reshape(samples, frames, 2)
 
 
 def pressure_coefficient(states: np.ndarray, params: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -123,7 +153,9 @@ def pressure_coefficient(states: np.ndarray, params: Mapping[str, np.ndarray]) -
     return 2 * (states[:, :, 0, :, 3] - free[:, None, None])
 
 
-def shock_position(states: np.ndarray, params: Mapping[str, np.ndarray]) -> np.ndarray:
+def shock_position(
+    states: np.ndarray, params: Mapping[str, np.ndarray], grid: Mesh | None = None
+) -> np.ndarray:
     """x where the flow along the upper side becomes subsonic again: [sample, frame]; 0 if it never
     is supersonic.
 
@@ -134,8 +166,9 @@ def shock_position(states: np.ndarray, params: Mapping[str, np.ndarray]) -> np.n
     the last fall through 1 from the leading edge to the trailing one, linear between cells.
     """
     mach = np.square(np.asarray(params["mach"], np.float64))[:, None, None]
-    upper = slice(AVERAGED.shape[1] // 2, None)  # from the leading edge on
-    x, p = AVERAGED.centres[0, upper, 0], states[:, :, 0, upper, 3].astype(np.float64)
+    grid = grid or averaged()
+    upper = slice(grid.shape[1] // 2, None)  # from the leading edge on
+    x, p = grid.centres[0, upper, 0], states[:, :, 0, upper, 3].astype(np.float64)
     power = (GAMMA - 1) / GAMMA
     total = (1 + (GAMMA - 1) / 2 * mach) / (GAMMA * mach) ** power
     with np.errstate(invalid="ignore"):
@@ -156,11 +189,6 @@ def mach_number(states: np.ndarray) -> np.ndarray:
         return np.sqrt(speed * states[..., 0] / (GAMMA * states[..., 3]))
 
 
-def _coarse(coarse: str, solver_fraction: float) -> Compressible:
-    refuse_fraction(solver_fraction)
-    return refined(1)
-
-
 def _static(grid: Mesh) -> np.ndarray:
     """(x, y, log J) of the cells, each divided by its spread so that all are of order one."""
     channels = np.concatenate([grid.centres, np.log(grid.volumes)[..., None]], -1)
@@ -172,83 +200,110 @@ MACH = ParamRange(
     validated=(0.5, 0.8),
     how="published flows: laminar at 0.5, Euler with shocks at 0.8",
 )
-AVERAGED = mesh().coarsen(REFINEMENT)
-X, Y = np.moveaxis(AVERAGED.centres, -1, 0)
 NEAR = 0.3  # chords from the body
+SLOWEST = {"mach": [MACH.low], "reynolds": [REYNOLDS], "incidence": [INCIDENCE]}
 
-SYSTEM = System(
-    name="aerofoil",
-    title="flow around an aerofoil",
-    dataset="transonic_aerofoil",
-    domain=Domain(
-        AVERAGED.shape,
-        (("zero", "replicate"), ("periodic", "periodic")),
-        static=_static(AVERAGED),
-        centres=AVERAGED.centres,
-    ),
-    channels=CHANNELS,
-    params={
-        "mach": MACH,
-        "reynolds": ParamRange(
-            *(1e3, 2e4, 1e-4),
-            validated=(1e3, 5e3),
-            how="published laminar flow at 5000; at 10,000 finer meshes have a third more lift",
+
+@dataclass(frozen=True)
+class Resolution(Options):
+    """Grid of the system."""
+
+    points: int = option(POINTS, 16, 256, "cells of the networks' grid around the body", step=8)
+
+
+def make(points: int = POINTS) -> System:
+    """The System whose networks and coarse solver have that many averaged cells around the body.
+
+    Away from it they have 3/8 of that. The reference has four times as many along each axis.
+
+    Args: points: a multiple of 8, 16 to 256.
+    Raises: InputError: another number of points; it names the nearest allowed one.
+    """
+    return _made(Resolution(points))
+
+
+@functools.cache
+def _made(resolution: Resolution) -> System:
+    points = resolution.points
+    grid = averaged(points)
+    x, y = np.moveaxis(grid.centres, -1, 0)
+
+    return System(
+        name=write("aerofoil", resolution),
+        resolution=resolution,
+        title="flow around an aerofoil",
+        dataset="transonic_aerofoil",
+        domain=Domain(
+            grid.shape,
+            (("zero", "replicate"), ("periodic", "periodic")),
+            static=_static(grid),
+            centres=grid.centres,
         ),
-        "incidence": ParamRange(
-            *(-10.0, 20.0, 0.1, "degrees"),
-            validated=(-1.25, 1.25),
-            how="published flows at 0 and 1.25 degrees",
+        channels=CHANNELS,
+        params={
+            "mach": MACH,
+            "reynolds": ParamRange(
+                *(1e3, 2e4, 1e-4),
+                validated=(1e3, 5e3),
+                how="published laminar flow at 5000; at 10,000 finer meshes have a third more lift",
+            ),
+            "incidence": ParamRange(
+                *(-10.0, 20.0, 0.1, "degrees"),
+                validated=(-1.25, 1.25),
+                how="published flows at 0 and 1.25 degrees",
+            ),
+        },
+        splits={
+            "train": TRAIN,
+            "validation": VALIDATION,
+            "test_interpolation": (0.60,),
+            "test_extrapolation": (0.45, 0.75),
+        },
+        **rates_of_change(FRAME_TIME),
+        reference=functools.partial(refined, REFINEMENT, points),
+        coarse_kinds={"averaged": SolverKind(lambda o: refined(1, points))},
+        coarse_misses=np.inf,  # averaged states settle on the coarse mesh first: 5 to 8 times
+        refined=functools.partial(refined, points=points),
+        refined_limit=2,
+        initial_state=functools.partial(initial_state, grid=grid),
+        spin_up_frames=240,
+        correction_channels=4,
+        prediction_channels=4,
+        metrics=(
+            "relative_error",
+            "rollout_mse",
+            "mse",
+            "nrmse",
+            *(f"nrmse@{channel}" for channel in CHANNELS),
+            "rollout_mse@near body",
+            "rollout_mse@wake",
+            "correlation_time",
+            "divergence_time",
+            "strouhal",
+            "strouhal_error",
+            "mean_drag",
+            "drag_error",
+            "lift_rms",
+            "lift_rms_error",
+            "observed@shock position",
+            "observed_error@shock position",
         ),
-    },
-    splits={
-        "train": TRAIN,
-        "validation": VALIDATION,
-        "test_interpolation": (0.60,),
-        "test_extrapolation": (0.45, 0.75),
-    },
-    **rates_of_change(FRAME_TIME),
-    reference=functools.partial(refined, REFINEMENT),
-    coarse=_coarse,
-    coarse_kinds=("averaged",),
-    coarse_misses=np.inf,  # averaged states settle on the coarse mesh first: 5 to 8 times
-    refined=refined,
-    refined_limit=2,
-    initial_state=initial_state,
-    spin_up_frames=240,
-    correction_channels=4,
-    prediction_channels=4,
-    metrics=(
-        "relative_error",
-        "rollout_mse",
-        "mse",
-        "nrmse",
-        *(f"nrmse@{channel}" for channel in CHANNELS),
-        "rollout_mse@near body",
-        "rollout_mse@wake",
-        "correlation_time",
-        "divergence_time",
-        "strouhal",
-        "strouhal_error",
-        "mean_drag",
-        "drag_error",
-        "lift_rms",
-        "lift_rms_error",
-        "observed@shock position",
-        "observed_error@shock position",
-    ),
-    horizon=60,
-    long_horizon=200,
-    regions={
-        "near body": np.hypot(X - np.clip(X, 0, 1), Y) < NEAR,
-        "wake": (X > 1) & (X < 4) & (np.abs(Y) < 0.7),
-    },
-    forces=forces,
-    observables={"shock position": shock_position},
-    pictures=Pictures(
-        nodes=AVERAGED.nodes,
-        window=((-0.5, 2.5), (-0.9, 0.9)),
-        fields={"Mach number": mach_number, "density ρ/ρ∞": lambda states: states[..., 0]},
-        surface=("pressure coefficient", pressure_coefficient),
-        places=AVERAGED.centres[0, :, 0],
-    ),
-)
+        horizon=60,
+        long_horizon=200,
+        regions={
+            "near body": np.hypot(x - np.clip(x, 0, 1), y) < NEAR,
+            "wake": (x > 1) & (x < 4) & (np.abs(y) < 0.7),
+        },
+        forces=functools.partial(forces, points=points),
+        observables={"shock position": functools.partial(shock_position, grid=grid)},
+        pictures=Pictures(
+            nodes=grid.nodes,
+            window=((-0.5, 2.5), (-0.9, 0.9)),
+            fields={"Mach number": mach_number, "density ρ/ρ∞": lambda states: states[..., 0]},
+            surface=("pressure coefficient", pressure_coefficient),
+            places=grid.centres[0, :, 0],
+        ),
+    )
+
+
+SYSTEM = make()

@@ -8,6 +8,7 @@ import numpy as np
 from tfunroll.core import Domain, InputError, Solver, Stepper, check_choice
 from tfunroll.features import Features
 from tfunroll.metrics import StaggeredGrid
+from tfunroll.options import Options, read
 from tfunroll.steppers import Net, Prediction, SequentialCorrection
 
 MODES = ("correction", "prediction")
@@ -82,6 +83,19 @@ class Pictures:
 
 
 @dataclass(frozen=True)
+class SolverKind:
+    """A solver with options.
+
+    Attributes:
+      make: options -> the solver.
+      options: their class, a frozen dataclass of ``tfunroll.options.option`` fields.
+    """
+
+    make: Callable[[Options], Solver]
+    options: type[Options] = Options
+
+
+@dataclass(frozen=True)
 class System:
     """A physical system.
 
@@ -94,23 +108,23 @@ class System:
       splits: per dataset split its list of values of the parameter that is varied.
       frame_time: time between frames.
       reference: () -> the solver that makes the data; None where only trajectories are known.
-      coarse: (coarse, solver_fraction) -> the cheap solver that is corrected.
-      coarse_kinds: allowed names of coarse solvers, the default first.
+      coarse_kinds: name -> cheap solver that is corrected, the default first: a SolverKind, where
+        it has options, or the solver itself.
       coarse_misses: error of one coarse step over that of persistence, beyond which own data are
         suspected of a wrong frame time or wrong axes; good value: below 0.5, which is that of half
         as many frames, and twice that of right data.
-      refined: substeps -> the reference scheme with that many sub-steps per frame, for baselines;
-        on a finer grid where sub-steps alone would not help. None: no such baseline.
+      refined: n -> the reference scheme refined n times, for baselines: in its sub-steps, in its
+        grid too where those alone would not help. None: no such baseline.
       initial_state: (params, seed) -> states to start a spin-up from, float64; None as above.
       spin_up_frames: frames dropped before a trajectory is kept.
-      corrections: kind -> (solver, net, features, solver_fraction) -> stepper, the default first.
+      corrections: kind -> (solver, net, features) -> stepper, the default first.
       correction_channels, prediction_channels: leading state channels the network changes, which
         the loss compares.
       metrics: default metrics. horizon, long_horizon: default frames of evaluation.
       lyapunov_time: 1/λ1 in frames, roughly; None if not chaotic.
       flow: staggered grid of a two-dimensional flow, whose leading channels are the velocity
         (u, v): metrics then compare these two alone. None for all else: all channels count.
-      refined_limit: sub-steps with which ``refined`` is the reference itself, or None.
+      refined_limit: the n with which ``refined`` is the reference itself, or None.
       prediction_scale: predictions are u + this · net; None: they are net, or u + net on demand.
       on_reference_grid: configs whose data live on the reference solver's own grid, where a
         physics residual is defined.
@@ -123,6 +137,7 @@ class System:
       observables: name -> the same of any number worth following, such as the place of a shock:
         [sample, frame], for the metrics "observed@name" and "observed_error@name".
       pictures: how states on a curved grid are drawn; None on Cartesian ones.
+      resolution: the options that its grid was made with, such as points; it names the datasets.
     """
 
     name: str
@@ -134,12 +149,11 @@ class System:
     splits: Mapping[str, tuple[float, ...]]
     frame_time: float
     reference: Callable[[], Solver] | None
-    coarse: Callable[[str, float], Solver]
-    coarse_kinds: tuple[str, ...]
+    coarse_kinds: Mapping[str, SolverKind | Solver]
     refined: Callable[[int], Solver] | None
     initial_state: Callable[[Mapping[str, np.ndarray], int], np.ndarray] | None
     spin_up_frames: int
-    corrections: Mapping[str, Callable[[Solver, Net, Features, float], Stepper]]
+    corrections: Mapping[str, Callable[[Solver, Net, Features], Stepper]]
     correction_channels: int
     prediction_channels: int
     metrics: tuple[str, ...]
@@ -156,6 +170,7 @@ class System:
     forces: Measure | None = None
     observables: Mapping[str, Measure] = field(default_factory=dict)
     pictures: Pictures | None = None
+    resolution: Options = field(default_factory=Options)
 
     def __post_init__(self):
         for name in ("corrections", "coarse_kinds"):
@@ -204,20 +219,49 @@ class System:
         features: Features,
         mode: str,
         correction: str,
-        coarse: str,
-        solver_fraction: float = 1.0,
+        coarse: str = "",
         residual: bool = False,
     ) -> Stepper:
-        """The stepper that is trained: a prediction, or a correction of a coarse solver."""
+        """The stepper that is trained: a prediction, or a correction of a coarse solver.
+
+        Raises: InputError: an unknown name, or a solver of a part of the frame with a correction
+          that does not do the rest.
+        """
         check_choice("mode", mode, MODES)
         if mode == "prediction":
             if self.prediction_scale is not None:
                 return Prediction(net, features, True, self.prediction_scale)
             return Prediction(net, features, residual)
+        solver = self.corrected(correction, coarse)
+        return self.corrections[correction](solver, net, features)
+
+    def coarse_options(self, text: str = "") -> tuple[str, Options]:
+        """Name and options of a coarse solver, such as "etdrk2:fraction=0.5"; empty: the default.
+
+        Raises: InputError: an unknown name or option, or a value outside its range.
+        """
+        kinds = {
+            name: kind.options if isinstance(kind, SolverKind) else Options
+            for name, kind in self.coarse_kinds.items()
+        }
+        return read("coarse", text or next(iter(kinds)), kinds)
+
+    def coarse(self, text: str = "") -> Solver:
+        """The coarse solver of that name and options: see ``coarse_options``."""
+        name, given = self.coarse_options(text)
+        kind = self.coarse_kinds[name]
+        return kind.make(given) if isinstance(kind, SolverKind) else kind
+
+    def corrected(self, correction: str, coarse: str = "") -> Solver:
+        """The coarse solver, checked to be one that ``correction`` can correct."""
         check_choice("correction", correction, self.corrections)
-        check_choice("coarse", coarse, self.coarse_kinds)
-        solver = self.coarse(coarse, solver_fraction)
-        return self.corrections[correction](solver, net, features, solver_fraction)
+        solver = self.coarse(coarse)
+        if getattr(solver, "fraction", 1.0) < 1 and correction != "graded":
+            raise InputError(
+                f"coarse={coarse!r} needs correction=graded, whose network does the rest of the "
+                "frame"
+            )
+        return solver
 
     def check_params(self, params: Mapping[str, np.ndarray]) -> None:
         """InputError for a missing parameter or one outside its range."""
@@ -238,7 +282,7 @@ def rates_of_change(frame_time: float) -> dict[str, object]:
     Corrections and predictions are frame_time · net.
     """
 
-    def sequential(solver, net, features, fraction):
+    def sequential(solver, net, features):
         return SequentialCorrection(solver, net, features, frame_time)
 
     return {
@@ -246,9 +290,3 @@ def rates_of_change(frame_time: float) -> dict[str, object]:
         "corrections": {"sequential": sequential},
         "prediction_scale": frame_time,
     }
-
-
-def refuse_fraction(solver_fraction: float) -> None:
-    """InputError for a coarse solver of a part of the frame, which only KS has."""
-    if solver_fraction != 1:
-        raise InputError(f"solver_fraction={solver_fraction} is for system=ks; allowed here: 1")

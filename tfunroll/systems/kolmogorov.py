@@ -1,20 +1,25 @@
 """KOLM: forced two-dimensional turbulence in a periodic box (Kolmogorov flow)."""
 
 import functools
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from tfunroll.core import Domain, InputError
 from tfunroll.metrics import StaggeredGrid
+from tfunroll.options import Options, option, write
 from tfunroll.solvers.incompressible import Incompressible
-from tfunroll.systems.base import ParamRange, System, refuse_fraction
+from tfunroll.systems.base import ParamRange, SolverKind, System
 from tfunroll.systems.staggered import count_substeps, velocity_and_pressure
 
 LENGTH = 2 * np.pi
 POINTS = 32  # of the networks' grid
 FRAME_TIME = 0.02
-REFINEMENT = 4  # cells of the reference per cell of the networks' grid, and its sub-steps per frame
+REFINEMENT = (
+    4  # cells of the reference per cell of the networks' grid, and sub-steps per coarse one
+)
 FORCED_WAVENUMBER = 6
 COARSE_SWEEPS, REFERENCE_SWEEPS = 4, 8
 CFL_SPEED = 9.0  # what |u| + |v| reaches at Re = 1000; dt is checked against it
@@ -52,13 +57,21 @@ def solver(
     )
 
 
-def refined(substeps: int) -> Incompressible:
-    """The solver on a grid ``substeps`` times finer, with as many sub-steps per frame.
+def least_substeps(points: int) -> int:
+    """Sub-steps per frame with which a grid is stable: 1 on the registered one."""
+    return math.ceil(FRAME_TIME * CFL_SPEED * points / LENGTH)
+
+
+def refined(refinement: int, points: int = POINTS) -> Incompressible:
+    """The solver on a grid ``refinement`` times finer, with as many times the coarse sub-steps.
 
     Space carries the larger part of the coarse solver's error: sub-steps alone would not help.
+
+    Args: points: of the networks' grid.
     """
-    sweeps = COARSE_SWEEPS if substeps == 1 else REFERENCE_SWEEPS
-    return solver(POINTS * substeps, FRAME_TIME / substeps, sweeps)
+    sweeps = COARSE_SWEEPS if refinement == 1 else REFERENCE_SWEEPS
+    dt = FRAME_TIME / (refinement * least_substeps(points))
+    return solver(points * refinement, dt, sweeps, refinement)
 
 
 def initial_state(
@@ -89,55 +102,97 @@ def initial_state(
     return np.stack([u / size, v / size, np.zeros_like(psi)], -1)
 
 
-def _coarse(coarse: str, solver_fraction: float) -> Incompressible:
-    refuse_fraction(solver_fraction)
-    return solver(sweeps=1 if coarse == "midpoint" else COARSE_SWEEPS, scheme=coarse)
+@dataclass(frozen=True)
+class Resolution(Options):
+    """Grid of the system."""
+
+    points: int = option(POINTS, 16, 512, "cells per axis of the networks' grid", step=2)
 
 
-SYSTEM = System(
-    name="kolmogorov",
-    title="Kolmogorov flow",
-    dataset="kolmogorov_flow",
-    domain=Domain((POINTS, POINTS), (("periodic", "periodic"),) * 2),
-    params={
-        "reynolds": ParamRange(
-            *(1.0, 5000.0, 1e-3),
-            validated=(17.0, 1000.0),
-            how="linear stability at 17.8 and 30, energy budget at 300 and 1000",
-        )
-    },
-    splits={
-        "train": TRAIN,
-        "validation": TRAIN,
-        "test_interpolation": (600.0,),
-        "test_extrapolation": (1000.0,),
-    },
-    **velocity_and_pressure(FRAME_TIME),
-    reference=functools.partial(refined, REFINEMENT),
-    coarse=_coarse,
-    coarse_kinds=("piso", "midpoint"),
-    coarse_misses=0.45,
-    refined=refined,
-    refined_limit=REFINEMENT,
-    initial_state=initial_state,
-    spin_up_frames=15000,
-    metrics=(
-        "relative_error",
-        "rollout_mse",
-        "mse",
-        "nrmse",
-        "relative_l2",
-        "kinetic_energy",
-        "energy_error",
-        "enstrophy",
-        "enstrophy_error",
-        "vorticity_correlation",
-        "vorticity_correlation_time",
-        "divergence_time",
-        "rms_divergence",
-        "spectrum_error",
-    ),
-    horizon=250,
-    long_horizon=250,
-    flow=StaggeredGrid(LENGTH / POINTS),
-)
+@dataclass(frozen=True)
+class Piso(Options):
+    """Options of the first-order scheme."""
+
+    sweeps: int = option(COARSE_SWEEPS, 1, 50, "Jacobi sweeps of the predictor")
+
+
+@dataclass(frozen=True)
+class Midpoint(Options):
+    """Options of the second-order scheme."""
+
+    sweeps: int = option(1, 1, 50, "evaluations of the predictor")
+
+
+def make(points: int = POINTS) -> System:
+    """The System whose networks and coarse solver have that many cells per axis.
+
+    The reference has four times as many. A finer grid takes the sub-steps that its stability
+    needs.
+
+    Args: points: even, 16 to 512.
+    Raises: InputError: another number of points; it names the nearest allowed one.
+    """
+    return _made(Resolution(points))
+
+
+@functools.cache
+def _made(resolution: Resolution) -> System:
+    points = resolution.points
+
+    def coarse(scheme, sweeps):
+        return solver(points, FRAME_TIME / least_substeps(points), sweeps, 1, scheme)
+
+    return System(
+        name=write("kolmogorov", resolution),
+        resolution=resolution,
+        title="Kolmogorov flow",
+        dataset="kolmogorov_flow",
+        domain=Domain((points, points), (("periodic", "periodic"),) * 2),
+        params={
+            "reynolds": ParamRange(
+                *(1.0, 5000.0, 1e-3),
+                validated=(17.0, min(1000.0, 1000.0 * (points / POINTS) ** 2)),
+                how="linear stability at 17.8 and 30, energy budget at 300 and 1000; the smallest "
+                "scales of two-dimensional turbulence go as Re^-1/2",
+            )
+        },
+        splits={
+            "train": TRAIN,
+            "validation": TRAIN,
+            "test_interpolation": (600.0,),
+            "test_extrapolation": (1000.0,),
+        },
+        **velocity_and_pressure(FRAME_TIME),
+        reference=functools.partial(refined, REFINEMENT, points),
+        coarse_kinds={
+            "piso": SolverKind(lambda o: coarse("piso", o.sweeps), Piso),
+            "midpoint": SolverKind(lambda o: coarse("midpoint", o.sweeps), Midpoint),
+        },
+        coarse_misses=0.45,
+        refined=functools.partial(refined, points=points),
+        refined_limit=REFINEMENT,
+        initial_state=functools.partial(initial_state, points=points),
+        spin_up_frames=15000,
+        metrics=(
+            "relative_error",
+            "rollout_mse",
+            "mse",
+            "nrmse",
+            "relative_l2",
+            "kinetic_energy",
+            "energy_error",
+            "enstrophy",
+            "enstrophy_error",
+            "vorticity_correlation",
+            "vorticity_correlation_time",
+            "divergence_time",
+            "rms_divergence",
+            "spectrum_error",
+        ),
+        horizon=250,
+        long_horizon=250,
+        flow=StaggeredGrid(LENGTH / points),
+    )
+
+
+SYSTEM = make()

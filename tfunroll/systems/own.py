@@ -74,7 +74,7 @@ def own_system(
             )
 
     def kind(stepper):
-        return lambda solver, net, features, c: stepper(solver, net, features, scale)
+        return lambda solver, net, features: stepper(solver, net, features, scale)
 
     kinds = sorted(CORRECTIONS, key=lambda k: k != correction)
     return System(
@@ -87,8 +87,7 @@ def own_system(
         splits=splits or {},
         frame_time=coarse.frame_time,
         reference=None if reference is None else lambda: reference,
-        coarse=lambda kind, c: coarse,
-        coarse_kinds=("external",),
+        coarse_kinds={"external": coarse},
         refined=None,
         initial_state=initial_state,
         spin_up_frames=spin_up_frames,

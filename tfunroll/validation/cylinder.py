@@ -7,11 +7,10 @@ import tensorflow as tf
 
 from tfunroll.metrics.forces import STEADY
 from tfunroll.ops import immersed
-from tfunroll.ops.grid import Grid, stretched
+from tfunroll.ops.grid import stretched
 from tfunroll.solvers.incompressible import Incompressible
+from tfunroll.systems.wake import RADIUS, SIDES, body_centre, coefficients
 
-RADIUS = 0.5  # of the cylinder: lengths are in diameters, velocities in those of the inflow
-SIDES = (("slip", "slip"), ("inflow", "outflow"))
 SWEEPS = 8
 
 
@@ -27,24 +26,6 @@ def unconfined(cells: int = 25, dt: float = 0.0125, reach: float = 20.0) -> Inco
     y = stretched(1 / cells, (-0.75, 0.75), (-reach, reach), round(5 * cells))
     body = immersed.circle(reach, reach, RADIUS)
     return Incompressible((len(y), len(x)), (y, x), dt, 1, SWEEPS, sides=SIDES, body=body)
-
-
-def started(solver: Incompressible, kicks: np.ndarray) -> np.ndarray:
-    """Uniform flow with a gust across it behind the body, which starts the shedding.
-
-        u = 1,   v = kick · exp(−((x − x_c − 1)² + (y − y_c)²) / 0.5)
-
-    Args: kicks: velocity of each sample's gust, [batch].
-    Returns: [batch, y, x, 3], float64; the solver's first step makes it solenoidal.
-    """
-    grid = solver.grid
-    (_, x), (y, _) = grid.centres, grid.faces
-    at = body_centre(grid)
-    gust = np.exp(-((x - at[0] - 1) ** 2 + (y[:, None] - at[1]) ** 2) / 0.5)
-    state = np.zeros((len(kicks), *grid.shape, 3))
-    state[..., 0] = grid.open[0]
-    state[..., 1] = np.asarray(kicks)[:, None, None] * gust * grid.open[1]
-    return state
 
 
 def history(
@@ -83,11 +64,6 @@ def _advance(solver, frames):
         return state, kept.stack()
 
     return advance
-
-
-def coefficients(force):
-    """F / (½ ρ U² D), per unit density."""
-    return 2 * force
 
 
 def characteristics(
@@ -129,9 +105,3 @@ def bubble(solver: Incompressible, state: np.ndarray) -> float:
         return 0.0
     i = turns[0]
     return x[i] - u[i] * (x[i + 1] - x[i]) / (u[i + 1] - u[i]) - at[0] - RADIUS
-
-
-def body_centre(grid: Grid) -> tuple[float, float]:
-    """(x, y) in the middle of the cells in the body."""
-    (y, x), shut = grid.centres, ~grid.fluid
-    return x[shut.any(0)].mean(), y[shut.any(1)].mean()

@@ -1,12 +1,13 @@
 """Whether the stored flows are stationary: their energy before and after the spin-up's end.
 
-python -m tfunroll.datasets.kolmogorov_flow.stationarity --dataset_config=study
+python -m tfunroll.validation.stationarity --dataset_config=study
 """
 
 import argparse
 
 import numpy as np
 from tabulate import tabulate
+
 from tfunroll.datasets import builder_class
 
 COLUMNS = ("reynolds", "trajectories", "3rd quarter", "4th quarter", "kept", "growth", "error")

@@ -1,9 +1,9 @@
 """Which flows oscillate, and how fast: lift over time on one mesh, for several Mach numbers.
 
-python -m tfunroll.datasets.transonic_aerofoil.unsteadiness --mach=0.5,0.75 --incidence=8
-python -m tfunroll.datasets.transonic_aerofoil.unsteadiness --mach=0.5,0.75 \
+python -m tfunroll.validation.unsteadiness --mach=0.5,0.75 --incidence=8
+python -m tfunroll.validation.unsteadiness --mach=0.5,0.75 \
     --cells=192 --layers=64 --first=0.0025
-python -m tfunroll.datasets.transonic_aerofoil.unsteadiness --mach=0.5 --grid=c --cells=96 --cut=32
+python -m tfunroll.validation.unsteadiness --mach=0.5 --grid=c --cells=96 --cut=32
 """
 
 import argparse
@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 from scipy.interpolate import interp1d
 from tabulate import tabulate
-from tfunroll.datasets.generation import read_arrays, write_arrays
 
+from tfunroll.datasets.generation import read_arrays, write_arrays
 from tfunroll.solvers.compressible import Compressible
 from tfunroll.systems import aerofoil
 
