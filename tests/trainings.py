@@ -35,9 +35,11 @@ def dataset():
     return Dataset("kuramoto_sivashinsky", "tiny", splits, 1.0, "")
 
 
-def small_net(dtype="float32", seed=0, **more):
+def small_net(dtype="float32", seed=0, initial="glorot"):
     """A ResNet of one block."""
-    return nets.build("resnet", KS.domain, 2, 1, width=4, depth=1, seed=seed, dtype=dtype, **more)
+    return nets.build(
+        "resnet", KS.domain, 2, 1, width=4, depth=1, seed=seed, dtype=dtype, initial=initial
+    )
 
 
 def small_trainer(data, schedule, dtype="float32", **more):

@@ -113,8 +113,8 @@ class System:
       coarse_misses: error of one coarse step over that of persistence, beyond which own data are
         suspected of a wrong frame time or wrong axes; good value: below 0.5, which is that of half
         as many frames, and twice that of right data.
-      refined: n -> the reference scheme refined n times, for baselines: in its sub-steps, in its
-        grid too where those alone would not help. None: no such baseline.
+      refined: n -> the reference scheme refined n times, for baselines: in its sub-steps, and in
+        its grid too where those alone would not help. None: no such baseline.
       initial_state: (params, seed) -> states to start a spin-up from, float64; None as above.
       spin_up_frames: frames dropped before a trajectory is kept.
       corrections: kind -> (solver, net, features) -> stepper, the default first.
