@@ -1,5 +1,8 @@
 """The library without one flag: the README's lines, and everything of a user's own."""
 
+import pathlib
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -144,6 +147,38 @@ def test_mistakes_are_one_line_from_the_object_that_knows(own):
         with pytest.raises(tu.InputError, match=message) as error:
             make()
         assert "\n" not in str(error.value)
+
+
+README = pathlib.Path(__file__).parents[1] / "README.md"
+EXTENDING = README.parent / "docs" / "extending.md"
+
+
+def blocks(path):
+    """The Python code of a page, with short trainings."""
+    code = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+    return [re.sub(r"\b(2000|1500|1000)\b", "20", block) for block in code]
+
+
+def test_the_lines_of_the_readme_run(tiny_data_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tiny_data_dir))
+    monkeypatch.chdir(tmp_path)
+    code = next(block for block in blocks(README) if block.startswith("import tfunroll as tu"))
+    exec(compile(code, "README.md", "exec"), {})
+    shown = capsys.readouterr().out
+    assert "res_net" in shown
+    assert "coarse solver" in shown
+    assert (tmp_path / "runs/mine/curves.png").stat().st_size > 10_000
+    assert len([line for line in code.splitlines() if line.strip()]) <= 17
+
+
+def test_the_blocks_of_extending_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks(EXTENDING):
+        exec(compile(block, "extending.md", "exec"), names)
+    assert names["trained"].updates == 40
+    assert "NOG" in capsys.readouterr().out
+    assert len(list((tmp_path / "pictures").glob("*.png"))) >= 3
 
 
 def test_the_package_has_what_it_says():
