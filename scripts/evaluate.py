@@ -17,9 +17,10 @@ cli.define("evaluation", "metrics", (), "comma list; the run's if empty")
 
 def main():
     from tfunroll import runs
+    from tfunroll.config import RunConfig
 
-    names = ("workers", "horizon", "long_horizon", "starts", "metrics")
-    values = {name: flags.FLAGS[name].value for name in names}
+    names = (*RunConfig.names("evaluation"), "workers")
+    values = {name: flags.FLAGS[name].value for name in names if name in flags.FLAGS}
     if values["metrics"]:
         values["metrics"] = tuple(values["metrics"])
     settings = {name: value for name, value in values.items() if value}

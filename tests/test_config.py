@@ -9,6 +9,7 @@ from tfunroll import cli
 from tfunroll.config import RunConfig, Stage
 from tfunroll.core import InputError
 from tfunroll.files import check_writable
+from tfunroll.study import description
 from tfunroll.unrolling import NOG, ONE, WIG
 
 
@@ -149,6 +150,38 @@ def test_every_setting_survives_flag_file_and_json(field, parsed):
             assert parsed("--resume") == config
         else:
             assert parsed(config.flagfile()) == config
+
+
+def allowed_values(field):
+    """Values that a run may have: a study's cells are checked when it is read."""
+    if field.metadata["choices"] is not None:
+        return [field.metadata["choices"]()]
+    named = {
+        **{"system": ["kolmogorov"], "dataset_config": ["study"], "coarse": ["etdrk2:substeps=3"]},
+        **{"correction": ["sequential"], "net": ["unet"], "size": ["32k"], "widths": [(8, 9)]},
+        **{"curriculum": ["1:5,2:3:1e-4:2"], "metrics": [("mse", "nrmse")], "refined": [(2, 4)]},
+        **{"decay_rate": [0.5], "seeds": [(3, 7)], "modalities": [("WIG",)], "data": ["own.json"]},
+        **{"cut_every": [1], "start_from": ["runs/é x"], "long_horizon": [300]},
+    }
+    default = field.default
+    return named.get(field.name) or [not default if isinstance(default, bool) else default + 2]
+
+
+@pytest.mark.parametrize("name", RunConfig.names(identity=True))
+def test_every_setting_survives_a_study_file(name, tmp_path):
+    """A cell of a study file → the settings of its run."""
+    field = next(f for f in fields(RunConfig) if f.name == name)
+    for value in allowed_values(field):
+        values = value if field.metadata["choices"] is not None else (value,)
+        for chosen in values:
+            chosen = (chosen,) if name == "modalities" and isinstance(chosen, str) else chosen
+            more = {"steps": 3} if name in ("updates", "pushforward", "cut_every") else {}
+            text = "".join(f"{k} = {json.dumps(v)}\n" for k, v in ({name: chosen} | more).items())
+            path = tmp_path / "study.toml"
+            path.write_text(f'title = "t"\nquestion = "q"\n[mini]\n{text}[[mini.cells]]\n')
+            found = description.load(str(path), "mini")
+            (run_id,) = found.runs
+            assert found.config(run_id) == RunConfig(**{name: chosen} | more)
 
 
 def test_all_settings_at_once_survive_the_flag_file(parsed):

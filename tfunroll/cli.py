@@ -49,15 +49,7 @@ def config_from_flags():
     """The RunConfig that the flags say."""
     from tfunroll.config import RunConfig
 
-    values = {f.name: getattr(flags.FLAGS, f.name) for f in fields(RunConfig)}
-    for name in ("seeds", "widths", "refined"):
-        try:
-            values[name] = tuple(int(value) for value in values[name])
-        except ValueError:
-            raise InputError(f"{name}={','.join(values[name])} must be whole numbers") from None
-    values["modalities"] = tuple(values["modalities"])
-    values["metrics"] = tuple(values["metrics"])
-    return RunConfig(**values)
+    return RunConfig.from_flags({name: flags.FLAGS[name].value for name in RunConfig.names()})
 
 
 def keep_compiled_programs() -> None:

@@ -6,6 +6,7 @@ a setting is written down once.
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,37 @@ JIT = ("auto", "on", "off")
 DEMO_CURRICULUM = "1:2000,4:800,4:700:1e-4"
 
 
-def _flag(default, group: str, help_text: str):
-    return field(default=default, metadata={"group": group, "help": help_text})
+def _flag(default, group: str, help_text: str, **more):
+    """A setting and all that anything needs to know of it.
+
+    Args:
+      group: of --help: task, network, training, evaluation, run.
+      more: "least": the least number; "choices": a function of no arguments -> the allowed texts;
+        "of": type of a list's elements; "identity": False where two runs that differ in it alone
+        have the same results.
+    """
+    of = type(default[0]) if isinstance(default, tuple) and default else None
+    known = {"least": None, "choices": None, "of": of, "identity": True}
+    assert more.keys() <= known.keys()
+    return field(default=default, metadata={"group": group, "help": help_text, **known, **more})
+
+
+def _losses():
+    from tfunroll.losses import LOSSES
+
+    return LOSSES
+
+
+def _initial():
+    from tfunroll.nets import INITIAL
+
+    return INITIAL
+
+
+def _modes():
+    from tfunroll.systems.base import MODES
+
+    return MODES
 
 
 @dataclass(frozen=True)
@@ -54,8 +84,12 @@ class RunConfig:
     dataset_config: str = _flag("tiny", "task", "dataset config, such as tiny or study")
     data: str = _flag("", "task", "own data: path of its description file (see README)")
     keep_steady: bool = _flag(False, "task", "train on flows that are labelled as steady, too")
-    data_dir: str = _flag("", "task", "where datasets live; TFDS's default folder if empty")
-    mode: str = _flag("correction", "task", "correction (network beside a solver) or prediction")
+    data_dir: str = _flag(
+        "", "task", "where datasets live; TFDS's default folder if empty", identity=False
+    )
+    mode: str = _flag(
+        "correction", "task", "correction (network beside a solver) or prediction", choices=_modes
+    )
     correction: str = _flag(
         "", "task", "parallel, sequential or graded; the system's first if empty"
     )
@@ -66,60 +100,82 @@ class RunConfig:
 
     net: str = _flag("resnet", "network", "resnet, unet, attention_unet, fno, graph or transformer")
     size: str = _flag("", "network", "weight count by label: 1k, 32k, 0.1M, 0.2M, 0.5M, 1M or 5M")
-    width: int = _flag(0, "network", "channels inside, in place of the size's")
-    depth: int = _flag(0, "network", "blocks or levels, in place of the size's")
-    widths: tuple[int, ...] = _flag((), "network", "resnet: channels per block, comma list")
-    modes: int = _flag(0, "network", "fno: wavenumbers per axis, in place of the size's")
+    width: int = _flag(0, "network", "channels inside, in place of the size's", least=0)
+    depth: int = _flag(0, "network", "blocks or levels, in place of the size's", least=0)
+    widths: tuple[int, ...] = _flag((), "network", "resnet: channels per block, comma list", of=int)
+    modes: int = _flag(0, "network", "fno: wavenumbers per axis, in place of the size's", least=0)
 
     initial: str = _flag(
         "",
         "network",
         "initial weights: glorot, fan_in, zero, glorot_zero, he_zero; the network's best if empty",
+        choices=_initial,
     )
 
-    modalities: tuple[str, ...] = _flag(MODALITIES, "training", "any of ONE,NOG,WIG")
-    steps: int = _flag(0, "training", "horizon m: steps unrolled per sample")
-    updates: int = _flag(0, "training", "optimizer updates")
+    modalities: tuple[str, ...] = _flag(
+        MODALITIES, "training", "any of ONE,NOG,WIG", choices=lambda: MODALITIES
+    )
+    steps: int = _flag(0, "training", "horizon m: steps unrolled per sample", least=0)
+    updates: int = _flag(0, "training", "optimizer updates", least=0)
     curriculum: str = _flag(
         "",
         "training",
         "stages steps:updates[:learning rate[:warm-up]],…  in place of --steps and --updates; "
         f"with none of the three: {DEMO_CURRICULUM}",
     )
-    cut_every: int = _flag(0, "training", "WIG: cut gradients every k steps; 0 never")
-    pushforward: int = _flag(0, "training", "first steps of the horizon that are cut, without loss")
-    batch_size: int = _flag(16, "training", "samples per update; ONE takes this times the horizon")
+    cut_every: int = _flag(0, "training", "WIG: cut gradients every k steps; 0 never", least=0)
+    pushforward: int = _flag(
+        0, "training", "first steps of the horizon that are cut, without loss", least=0
+    )
+    batch_size: int = _flag(
+        16, "training", "samples per update; ONE takes this times the horizon", least=1
+    )
     learning_rate: float = _flag(5e-4, "training", "of Adam, where the curriculum names none")
     decay_rate: float = _flag(
         0.9, "training", "learning-rate factor every decay_every updates of a stage"
     )
-    decay_every: int = _flag(2000, "training", "updates per learning-rate decay; 0 for none")
-    plateau: int = _flag(
-        0, "training", "halve a stage's rate after this many validations without gain"
+    decay_every: int = _flag(
+        2000, "training", "updates per learning-rate decay; 0 for none", least=0
     )
-    loss: str = _flag("supervised", "training", "supervised, or physics (residual, no reference)")
+    plateau: int = _flag(
+        0, "training", "halve a stage's rate after this many validations without gain", least=0
+    )
+    loss: str = _flag(
+        "supervised", "training", "supervised, or physics (residual, no reference)", choices=_losses
+    )
     rematerialise: bool = _flag(
         False, "training", "recompute each step in the backward pass: less memory, more time"
     )
-    noise: float = _flag(0.0, "training", "input noise, as a fraction of each channel's rms")
+    noise: float = _flag(
+        0.0, "training", "input noise, as a fraction of each channel's rms", least=0
+    )
     seeds: tuple[int, ...] = _flag((0, 1, 2, 3), "training", "comma list, one network each")
     precision: str = _flag(
-        "float32", "training", "float32, float64, or mixed_bfloat16 (the network alone in bfloat16)"
+        "float32",
+        "training",
+        "float32, float64, or mixed_bfloat16 (the network alone in bfloat16)",
+        choices=lambda: PRECISIONS,
     )
-    jit: str = _flag("auto", "training", "XLA: auto, on or off")
+    jit: str = _flag("auto", "training", "XLA: auto, on or off", choices=lambda: JIT)
     start_from: str = _flag("", "training", "run folder whose ONE networks are the start")
 
-    horizon: int = _flag(0, "evaluation", "frames of the error metrics; the system's if 0")
-    long_horizon: int = _flag(0, "evaluation", "frames of the time metrics; the system's if 0")
-    starts: int = _flag(2, "evaluation", "start frames per test trajectory")
-    metrics: tuple[str, ...] = _flag((), "evaluation", "comma list; the system's if empty")
-    refined: tuple[int, ...] = _flag((), "evaluation", "baselines: reference, refined n times")
+    horizon: int = _flag(0, "evaluation", "frames of the error metrics; the system's if 0", least=0)
+    long_horizon: int = _flag(
+        0, "evaluation", "frames of the time metrics; the system's if 0", least=0
+    )
+    starts: int = _flag(2, "evaluation", "start frames per test trajectory", least=1)
+    metrics: tuple[str, ...] = _flag((), "evaluation", "comma list; the system's if empty", of=str)
+    refined: tuple[int, ...] = _flag(
+        (), "evaluation", "baselines: reference, refined n times", of=int, least=1
+    )
 
-    out: str = _flag("", "run", "folder to write; a new one under runs/ if empty")
-    resume: bool = _flag(False, "run", "continue the run in --out")
-    workers: int = _flag(0, "run", "processes side by side; one per core if 0")
-    checkpoint_every: int = _flag(500, "run", "updates between checkpoints")
-    validate_every: int = _flag(500, "run", "updates between validations")
+    out: str = _flag("", "run", "folder to write; a new one under runs/ if empty", identity=False)
+    resume: bool = _flag(False, "run", "continue the run in --out", identity=False)
+    workers: int = _flag(
+        0, "run", "processes side by side; one per core if 0", least=0, identity=False
+    )
+    checkpoint_every: int = _flag(500, "run", "updates between checkpoints", least=1)
+    validate_every: int = _flag(500, "run", "updates between validations", least=1)
 
     # ------------------------------------------------------------------ what the fields mean
 
@@ -209,34 +265,17 @@ class RunConfig:
         return count if len(self.modalities) > 1 else 0
 
     def _check(self, system: "System") -> None:
-        from tfunroll.losses import LOSSES
-        from tfunroll.nets import INITIAL
-        from tfunroll.systems.base import MODES
         from tfunroll.unrolling import Unrolling
 
-        check_choice("mode", self.mode, MODES)
+        for f in fields(self):
+            self._check_field(f)
         check_choice("correction", self.correction, system.corrections)
-        check_choice("loss", self.loss, LOSSES)
-        check_choice("initial", self.initial, INITIAL)
-        check_choice("precision", self.precision, PRECISIONS)
-        check_choice("jit", self.jit, JIT)
         if not self.modalities:
             raise InputError(f"modalities is empty; allowed: {', '.join(MODALITIES)}")
-        for modality in self.modalities:
-            check_choice("modalities", modality, MODALITIES)
         if len(set(self.modalities)) < len(self.modalities):
             raise InputError(f"modalities={','.join(self.modalities)} names one twice")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise InputError("seeds must be different whole numbers of at least 0")
-        if self.refined and min(self.refined) < 1:
-            raise InputError(f"refined={min(self.refined)} must be at least 1")
-        for name in ("batch_size", "starts", "checkpoint_every", "validate_every"):
-            self._at_least(name, 1)
-        for name in (
-            *("steps", "updates", "width", "depth", "modes", "workers", "horizon", "long_horizon"),
-            *("noise", "cut_every", "pushforward", "decay_every", "plateau"),
-        ):
-            self._at_least(name, 0)
         if not 0 < self.decay_rate <= 1:
             raise InputError(f"decay_rate={self.decay_rate} must lie in (0, 1]")
         solvers = []
@@ -271,12 +310,42 @@ class RunConfig:
                 "to be"
             )
 
-    def _at_least(self, name: str, least: float) -> None:
-        value = getattr(self, name)
-        if not value >= least:
-            raise InputError(f"{name}={value} must be at least {least}")
+    def _check_field(self, f) -> None:
+        value, least, choices = getattr(self, f.name), f.metadata["least"], f.metadata["choices"]
+        for each in value if isinstance(value, tuple) else (value,):
+            if choices is not None:
+                check_choice(f.name, each, choices())
+            if least is not None and not each >= least:
+                raise InputError(f"{f.name}={each} must be at least {least}")
 
-    # ------------------------------------------------------------------ files
+    # ------------------------------------------------------------------ texts and files
+
+    @staticmethod
+    def names(group: str = "", identity: bool | None = None) -> tuple[str, ...]:
+        """Of the settings of a group, or of those that belong to a run's identity, or do not."""
+        return tuple(
+            f.name
+            for f in fields(RunConfig)
+            if (not group or f.metadata["group"] == group)
+            and (identity is None or f.metadata["identity"] == identity)
+        )
+
+    @staticmethod
+    def from_flags(values: Mapping[str, object]) -> "RunConfig":
+        """Of values as absl parses them: lists hold texts.
+
+        Raises: InputError: for a list of numbers that holds something else.
+        """
+        typed = {}
+        for f in fields(RunConfig):
+            value = values[f.name]
+            if isinstance(f.default, tuple):
+                try:
+                    value = tuple(f.metadata["of"](element) for element in value)
+                except ValueError:
+                    raise InputError(f"{f.name}={','.join(value)} must be whole numbers") from None
+            typed[f.name] = value
+        return RunConfig(**typed)
 
     def to_json(self) -> str:
         """The settings as JSON text."""

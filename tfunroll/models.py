@@ -15,7 +15,8 @@ from tfunroll.training.checkpoints import Checkpoints
 from tfunroll.training.trainer import CHECKPOINTS
 
 FILE = "model.json"
-NETWORK = ("net", "size", "width", "depth", "widths", "modes")  # fields that shape a network
+# settings that shape a network
+NETWORK = tuple(name for name in RunConfig.names("network") if name != "initial")
 
 
 def save_description(folder: pathlib.Path, config: RunConfig, features: Features, net) -> None:

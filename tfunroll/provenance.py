@@ -9,7 +9,7 @@ from tfunroll.core import InputError
 from tfunroll.environment import environment
 
 FILE = "evaluation.json"
-SETTINGS = ("horizon", "long_horizon", "starts", "metrics", "refined")
+SETTINGS = RunConfig.names("evaluation")
 
 
 def record(config: RunConfig, dataset) -> dict[str, object]:

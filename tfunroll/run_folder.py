@@ -114,8 +114,8 @@ def check_folder(config: RunConfig, out: pathlib.Path) -> None:
             f"out={config.out!r} holds a run already; --resume goes on with it, or choose another"
         )
     before, now = asdict(read_config(out)), asdict(config)
-    free = {"resume", "workers", "out"}
-    changed = [k for k in now if k not in free and before.get(k) != now[k]]
+    identity = RunConfig.names(identity=True)
+    changed = [k for k in now if k in identity and before.get(k) != now[k]]
     if changed:
         differences = "; ".join(f"{k} was {before.get(k)}, is {now[k]}" for k in changed)
         raise InputError(f"resume: the run in {config.out!r} has other flags: {differences}")

@@ -32,7 +32,7 @@ from tfunroll.core import InputError, check_choice
 
 FOLDER = pathlib.Path(__file__).parent / "studies"
 VARIANTS = ("mini", "small", "paper")
-ELSEWHERE = ("out", "resume", "workers", "data_dir")  # said when a study is started
+ELSEWHERE = RunConfig.names(identity=False)  # said when a study is started
 
 Settings = Mapping[str, object]
 
