@@ -11,12 +11,12 @@ import tensorflow as tf
 from absl import app, flags
 
 from tfunroll import systems
-from tfunroll.evaluation import Evaluator
-from tfunroll.jobs import load_data
-from tfunroll.models import load_weights
-from tfunroll.plan import Plan
-from tfunroll.run_folder import network_folder, read_config
-from tfunroll.unrolling import rollout
+from tfunroll.evaluation.evaluator import Evaluator
+from tfunroll.runs.folder import network_folder, read_config
+from tfunroll.runs.jobs import load_data
+from tfunroll.runs.models import load_weights
+from tfunroll.runs.plan import Plan
+from tfunroll.stepping.unrolling import rollout
 
 RUN = flags.DEFINE_string("run", "", "folder of a trained run")
 SYSTEM = flags.DEFINE_enum("system", "wake", ["wake", "kolmogorov"], "where no run is given")

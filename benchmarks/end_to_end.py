@@ -44,10 +44,10 @@ def main(_):
     if FLAGS.cache:
         cli.keep_compiled_programs()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from tfunroll.config import MODALITIES, RunConfig
-    from tfunroll.evaluation import Evaluator
-    from tfunroll.jobs import labels_of, load_data
-    from tfunroll.plan import Plan
+    from tfunroll.evaluation.evaluator import Evaluator
+    from tfunroll.runs.config import MODALITIES, RunConfig
+    from tfunroll.runs.jobs import labels_of, load_data
+    from tfunroll.runs.plan import Plan
     from tfunroll.training.trainer import Updates
 
     clock.seconds["start-up"] = time.perf_counter() - BEGAN

@@ -94,9 +94,9 @@ def update(system):
     """One NOG update of the demo's network, m = 4, batch 16, of a hundred in one call."""
     import numpy as np
 
-    from tfunroll.config import RunConfig
     from tfunroll.data import Dataset, Trajectories
-    from tfunroll.plan import Plan
+    from tfunroll.runs.config import RunConfig
+    from tfunroll.runs.plan import Plan
     from tfunroll.training.trainer import Updates
 
     rng, sizes = np.random.default_rng(0), np.linspace(7, 10, 6, dtype=np.float32)

@@ -43,7 +43,7 @@ def our_run(points, dt, sweeps, steps, scheme="piso"):
     import tensorflow as tf
 
     from tfunroll.solvers.incompressible import Incompressible
-    from tfunroll.unrolling import repeat
+    from tfunroll.stepping.unrolling import repeat
 
     h = 2 * np.pi / points
     forcing = np.zeros((points, 1, 2))
@@ -62,8 +62,8 @@ def our_gradient(points, steps, batch, rematerialise=False):
     """Gradient of the last state's energy with respect to the first, one call."""
     import tensorflow as tf
 
+    from tfunroll.stepping.unrolling import WIG, unroll
     from tfunroll.systems import kolmogorov
-    from tfunroll.unrolling import WIG, unroll
 
     solver = kolmogorov.solver(points, 0.64 / points)
     start = tf.constant(initial(points, batch))

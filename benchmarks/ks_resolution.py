@@ -12,8 +12,8 @@ from tfunroll.datasets.kuramoto_sivashinsky.simulated import truncate
 
 from tfunroll.metrics.lyapunov import growth_rates
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.systems import ks
-from tfunroll.unrolling import rollout
 
 FINE, DT = 192, 0.1
 COLUMNS = ("D", "beyond 24", "energy, 192", "48", "λ1, 192", "48", "a frame's error", "decades")

@@ -18,7 +18,7 @@ def ours(points, batch, sizes, substeps, per_frame):
     import tensorflow as tf
 
     from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
-    from tfunroll.unrolling import repeat
+    from tfunroll.stepping.unrolling import repeat
 
     solver = KuramotoSivashinsky(points, "etdrk2", 0.5, per_frame)
     u = tf.constant(np.random.default_rng(0).standard_normal((batch, points, 1)), tf.float32)
@@ -54,8 +54,8 @@ def our_rollout(frames, batch):
     import numpy as np
     import tensorflow as tf
 
+    from tfunroll.stepping.unrolling import rollout
     from tfunroll.systems import get
-    from tfunroll.unrolling import rollout
 
     solver, sizes = get("ks").reference(), np.linspace(7, 10, batch)
     u = tf.constant(get("ks").initial_state({"domain_size": sizes}, 0), tf.float32)

@@ -22,12 +22,12 @@ def ours(width, depth, steps, batch, modality):
     import numpy as np
 
     from tfunroll import systems
-    from tfunroll.config import RunConfig
     from tfunroll.data import Dataset, Trajectories
-    from tfunroll.plan import Plan
+    from tfunroll.runs.config import RunConfig
+    from tfunroll.runs.plan import Plan
+    from tfunroll.stepping.unrolling import of_modality
     from tfunroll.training.schedule import Stage
     from tfunroll.training.trainer import Updates
-    from tfunroll.unrolling import of_modality
 
     sizes = np.array(systems.get("ks").splits["train"], np.float32)
     # small states and a network that starts at zero, so that no horizon diverges

@@ -28,12 +28,12 @@ def measure(steps: int, rematerialise: bool) -> dict:
     import numpy as np
     import tensorflow as tf
 
-    from tfunroll.config import RunConfig
-    from tfunroll.losses import Supervised
     from tfunroll.nets.weights import Weights
-    from tfunroll.plan import Plan
+    from tfunroll.runs.config import RunConfig
+    from tfunroll.runs.plan import Plan
+    from tfunroll.stepping.losses import Supervised
+    from tfunroll.stepping.unrolling import WIG
     from tfunroll.training.core import Batch, Objective
-    from tfunroll.unrolling import WIG
 
     config = RunConfig(width=FLAGS.width, depth=FLAGS.depth).resolved()
     plan = Plan(config)

@@ -40,8 +40,8 @@ def make_arrays(folder: pathlib.Path) -> None:
 
 def train(data: pathlib.Path, out: pathlib.Path) -> None:
     """One start, all modalities and seeds; goes on with what is there."""
-    from tfunroll.config import RunConfig
-    from tfunroll.runs import run
+    from tfunroll.runs.config import RunConfig
+    from tfunroll.runs.running import run
 
     config = RunConfig(
         dataset_config="published",
@@ -63,7 +63,7 @@ def networks(out: pathlib.Path):
     """One row per network: initial, modality, seed, mean relative error over all test sizes."""
     import pandas as pd
 
-    from tfunroll.results import read_csv
+    from tfunroll.evaluation.results import read_csv
 
     parts = []
     for path in sorted(out.glob("*/results.csv")):
@@ -99,7 +99,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    from tfunroll.cli import keep_compiled_programs
+    from tfunroll.runs.cli import keep_compiled_programs
 
     keep_compiled_programs()
     app.run(main)

@@ -18,12 +18,12 @@ def updates_of(name, seeds):
     import numpy as np
 
     from tfunroll import systems
-    from tfunroll.config import RunConfig
     from tfunroll.data import Dataset, Trajectories
-    from tfunroll.plan import Plan
+    from tfunroll.runs.config import RunConfig
+    from tfunroll.runs.plan import Plan
+    from tfunroll.stepping.unrolling import WIG
     from tfunroll.training.schedule import Stage
     from tfunroll.training.trainer import Updates
-    from tfunroll.unrolling import WIG
 
     width, depth = SIZES[name]
     system = systems.get("kolmogorov" if name == "2d" else "ks")

@@ -27,8 +27,8 @@ def our_run(refinement, batch=1, steps=STEPS, sweeps=4):
     import numpy as np
     import tensorflow as tf
 
+    from tfunroll.stepping.unrolling import repeat
     from tfunroll.systems import wake
-    from tfunroll.unrolling import repeat
 
     made = wake.solver(refinement, sweeps=sweeps)
     made.substeps = 1  # of a frame

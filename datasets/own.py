@@ -9,8 +9,8 @@ from tfunroll.datasets.guards import check_writable
 from tfunroll.core import InputError
 from tfunroll.files import replacing, write_json
 from tfunroll.solvers.external import solver_errors
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.systems import System
-from tfunroll.unrolling import rollout
 
 
 def generate_own(

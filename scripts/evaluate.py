@@ -4,7 +4,7 @@ import pathlib
 
 from absl import flags
 
-from tfunroll import cli
+from tfunroll.runs import cli
 
 cli.define("run", "run", "", "folder of the run")
 cli.define("run", "out", "", "new folder for the results; in place of the run's own if empty")
@@ -16,15 +16,15 @@ cli.define("evaluation", "metrics", (), "comma list; the run's if empty")
 
 
 def main():
-    from tfunroll import runs
-    from tfunroll.config import RunConfig
+    from tfunroll.runs import running
+    from tfunroll.runs.config import RunConfig
 
     names = (*RunConfig.names("evaluation"), "workers")
     values = {name: flags.FLAGS[name].value for name in names if name in flags.FLAGS}
     if values["metrics"]:
         values["metrics"] = tuple(values["metrics"])
     settings = {name: value for name, value in values.items() if value}
-    print(runs.evaluate(pathlib.Path(flags.FLAGS.run), flags.FLAGS.out, **settings))
+    print(running.evaluate(pathlib.Path(flags.FLAGS.run), flags.FLAGS.out, **settings))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ python scripts/export.py --run=runs/mine/WIG/0 --out=exported
 
 from absl import flags
 
-from tfunroll import cli
+from tfunroll.runs import cli
 
 cli.define("export", "run", "", "folder of a trained network: RUN/<modality>/<seed>")
 cli.define("export", "out", "", "folder to write")

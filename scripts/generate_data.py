@@ -8,8 +8,8 @@ python scripts/generate_data.py --system=ks --dataset_config=hosted --data_url=h
 
 from absl import flags
 
-from tfunroll import cli
 from tfunroll.core import InputError
+from tfunroll.runs import cli
 
 cli.define("dataset", "system", "ks", "ks, ks:points=64, …, or path/to/module.py:SYSTEM")
 cli.define("dataset", "dataset_config", "tiny", "config, such as tiny or study")

@@ -9,8 +9,8 @@ it should see it and does not. Below: when the correlation falls under other thr
 
 from absl import flags
 
-from tfunroll import cli
 from tfunroll.core import InputError
+from tfunroll.runs import cli
 
 cli.define("data", "system", "ks", "ks, ks:points=64, …, or path/to/module.py:SYSTEM")
 cli.define("data", "dataset_config", "tiny", "config of its dataset, such as tiny or study")
@@ -23,7 +23,10 @@ cli.define("measurement", "long_horizon", 0, "frames of the time metrics; the sy
 def main() -> None:
     from tabulate import tabulate
 
-    from tfunroll import data, systems  # after --help and the check of the flags
+    from tfunroll import (
+        data,
+        systems,  # after --help and the check of the flags
+    )
     from tfunroll.validation import impostors
 
     given = flags.FLAGS

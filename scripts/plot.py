@@ -4,15 +4,15 @@ import pathlib
 
 from absl import flags
 
-from tfunroll import cli
+from tfunroll.runs import cli
 
 cli.define("run", "run", "", "folder of the run")
 
 
 def main():
-    from tfunroll import runs
+    from tfunroll.runs import running
 
-    print(runs.gather(pathlib.Path(flags.FLAGS.run)))
+    print(running.gather(pathlib.Path(flags.FLAGS.run)))
 
 
 if __name__ == "__main__":

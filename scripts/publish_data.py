@@ -5,7 +5,7 @@ python scripts/publish_data.py --system=ks --dataset_config=study --out=publishe
 
 from absl import flags
 
-from tfunroll import cli
+from tfunroll.runs import cli
 
 cli.define("dataset", "system", "ks", "a name such as ks, or path/to/module.py:SYSTEM")
 cli.define("dataset", "dataset_config", "tiny", "config, such as tiny or study")

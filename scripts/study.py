@@ -10,8 +10,8 @@ import pathlib
 
 from absl import flags
 
-from tfunroll import cli
 from tfunroll.core import IncompleteError, InputError
+from tfunroll.runs import cli
 
 cli.define("study", "study", "", "name, or path of a TOML file")
 cli.define("study", "variant", "mini", "mini (two cores, an hour), small (a GPU, hours) or paper")

@@ -5,7 +5,7 @@ Without flags: a small correction of a Kuramoto-Sivashinsky solver, in minutes o
 
 import sys
 
-from tfunroll import cli
+from tfunroll.runs import cli
 
 LONGER = """
 This was the small demo. The paper's network, trained longer on the full dataset by `make study-ks`,
@@ -15,9 +15,9 @@ cli.define_config_flags()
 
 
 def main():
-    from tfunroll import runs
+    from tfunroll.runs import running
 
-    print(runs.run(cli.config_from_flags()))
+    print(running.run(cli.config_from_flags()))
     if len(sys.argv) == 1:
         print(LONGER)
 

@@ -13,11 +13,11 @@ import pytest
 import tensorflow as tf
 
 from tfunroll import core, metrics
-from tfunroll.losses import Supervised
 from tfunroll.nets.weights import Weights
 from tfunroll.solvers.external import solver_errors
+from tfunroll.stepping.losses import Supervised
+from tfunroll.stepping.unrolling import of_modality, unroll
 from tfunroll.systems.base import SPLITS, TEST_SPLITS
-from tfunroll.unrolling import of_modality, unroll
 
 SMALL = {  # of each architecture
     "resnet": {"width": 5, "depth": 2},

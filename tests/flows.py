@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.solvers.incompressible import Incompressible
+from tfunroll.stepping.unrolling import repeat
 from tfunroll.systems import kolmogorov
-from tfunroll.unrolling import repeat
 
 REYNOLDS = [300.0, 1000.0]
 

@@ -11,7 +11,7 @@ from tfunroll.ops.gas import conservative
 from tfunroll.ops.meshes import FAR_FIELD, PERIODIC, REPLICATE, WALL, Mesh
 from tfunroll.ops.ogrid import naca, o_grid
 from tfunroll.solvers.compressible import Compressible
-from tfunroll.unrolling import repeat
+from tfunroll.stepping.unrolling import repeat
 
 BOX = ((PERIODIC, PERIODIC),) * 2
 FLOW = {"mach": [0.5], "reynolds": [1e4], "incidence": [0.0]}

@@ -5,12 +5,12 @@ from dataclasses import fields
 import pytest
 from absl import flags
 
-from tfunroll import cli
-from tfunroll.config import RunConfig, Stage
 from tfunroll.core import InputError
 from tfunroll.files import check_writable
+from tfunroll.runs import cli
+from tfunroll.runs.config import RunConfig, Stage
+from tfunroll.stepping.unrolling import NOG, ONE, WIG
 from tfunroll.study import description
-from tfunroll.unrolling import NOG, ONE, WIG
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from contracts import (
 
 from tfunroll import nets, systems
 from tfunroll.core import Domain, InputError, Solver
-from tfunroll.features import Features
 from tfunroll.solvers.external import ExternalSolver
-from tfunroll.steppers import SequentialCorrection
+from tfunroll.stepping.features import Features
+from tfunroll.stepping.steppers import SequentialCorrection
 from tfunroll.systems import ParamRange
 from tfunroll.systems.own import own_system
 

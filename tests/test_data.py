@@ -10,7 +10,7 @@ import pytest
 
 from tfunroll import data, systems
 from tfunroll.core import InputError
-from tfunroll.own_data import default_splits
+from tfunroll.data.own import default_splits
 
 KS = systems.get("ks")
 # most states here are random numbers, which is said of them

@@ -22,8 +22,8 @@ from tfunroll.datasets.kuramoto_sivashinsky import simulated
 from tfunroll import data, datasets, systems
 from tfunroll.core import InputError
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.systems import ks
-from tfunroll.unrolling import rollout
 
 KS = systems.get("ks")
 SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "generate_data.py"

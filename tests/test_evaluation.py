@@ -9,10 +9,17 @@ import tensorflow as tf
 
 from tfunroll import nets, systems
 from tfunroll.core import InputError
-from tfunroll.evaluation import Evaluator, Persistence, Settings, _labels_of, baselines, evaluate
-from tfunroll.flops import flops_per_frame, largest_substeps
+from tfunroll.evaluation.evaluator import (
+    Evaluator,
+    Persistence,
+    Settings,
+    _labels_of,
+    baselines,
+    evaluate,
+)
+from tfunroll.evaluation.flops import flops_per_frame, largest_substeps
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
-from tfunroll.unrolling import rollout
+from tfunroll.stepping.unrolling import rollout
 
 KS = systems.get("ks")
 FRAMES = 31

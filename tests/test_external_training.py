@@ -11,11 +11,11 @@ import tensorflow as tf
 import trainings
 
 from tfunroll import systems
-from tfunroll.config import RunConfig
 from tfunroll.core import InputError
+from tfunroll.runs.config import RunConfig
 from tfunroll.solvers.external import ExternalSolver
+from tfunroll.stepping.unrolling import WIG
 from tfunroll.training.callbacks import Callback
-from tfunroll.unrolling import WIG
 
 ROOT = Path(__file__).parent.parent
 KS = systems.get("ks")

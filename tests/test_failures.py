@@ -14,14 +14,15 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from tfunroll import failures, runs, systems
-from tfunroll.config import RunConfig
+from tfunroll import failures, systems
 from tfunroll.core import IncompleteError, InputError
 from tfunroll.failures import FailedError
-from tfunroll.run_folder import InUseError, free_folder
+from tfunroll.runs import running as runs
+from tfunroll.runs.config import RunConfig
+from tfunroll.runs.folder import InUseError, free_folder
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.training.checkpoints import Checkpoints
 from tfunroll.training.trainer import TrainingDivergedError
-from tfunroll.unrolling import rollout
 
 KS = systems.get("ks")
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfunroll import systems
 from tfunroll.core import InputError
-from tfunroll.features import Features
+from tfunroll.stepping.features import Features
 
 MASK = np.random.default_rng(0).uniform(size=(4, 5, 1))
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from tfunroll import results
-from tfunroll.results import COLUMNS
+from tfunroll.evaluation import results
+from tfunroll.evaluation.results import COLUMNS
 from tfunroll.study import (
     comparisons,
     description,

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfunroll import metrics, systems
 from tfunroll.core import Domain, InputError
-from tfunroll.evaluation import Settings, evaluate
+from tfunroll.evaluation.evaluator import Settings, evaluate
 from tfunroll.metrics import StaggeredGrid, errors, flows
 
 N = 32

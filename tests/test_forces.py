@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from tfunroll import metrics, systems
 from tfunroll.core import Domain, InputError
-from tfunroll.evaluation import Persistence, Settings, evaluate
-from tfunroll.features import Features
-from tfunroll.losses import Supervised
+from tfunroll.evaluation.evaluator import Persistence, Settings, evaluate
 from tfunroll.metrics import Forces, StaggeredGrid
 from tfunroll.metrics.forces import dominant_frequency
 from tfunroll.plots.forces import forces as picture
+from tfunroll.stepping.features import Features
+from tfunroll.stepping.losses import Supervised
 
 DT = 0.05
 NAMES = tuple(n for n, m in metrics.METRICS.items() if "forces" in m.needs)

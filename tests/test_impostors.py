@@ -17,8 +17,8 @@ import tensorflow as tf
 from tfunroll import data, metrics, systems
 from tfunroll.core import InputError
 from tfunroll.metrics.correlation import CORRELATION_THRESHOLD
+from tfunroll.stepping.unrolling import repeat, rollout
 from tfunroll.systems import aerofoil
-from tfunroll.unrolling import repeat, rollout
 from tfunroll.validation import impostors
 
 ROOT = Path(__file__).parent.parent

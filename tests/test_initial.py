@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from tfunroll import nets, systems
-from tfunroll.config import RunConfig
 from tfunroll.core import Domain, InputError
 from tfunroll.nets import INITIAL, NETS
+from tfunroll.runs.config import RunConfig
 
 RING = Domain((16,), (("periodic", "periodic"),))
 

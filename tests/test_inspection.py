@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfunroll import data, evaluation, systems
+from tfunroll import data, systems
 from tfunroll.core import InputError
+from tfunroll.evaluation import evaluator as evaluation
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.systems.ks import initial_state
-from tfunroll.unrolling import rollout
 
 KS = systems.get("ks")
 SIZES = np.array([7.2, 7.6, 8.0, 8.8, 9.2, 9.6, 10.0, 10.4])

@@ -7,13 +7,15 @@ import pytest
 import tensorflow as tf
 from tfunroll.datasets.kolmogorov_flow import simulated
 
-from tfunroll import data, datasets, evaluation, losses, systems
+from tfunroll import data, datasets, systems
 from tfunroll.core import InputError
-from tfunroll.flops import flops_per_frame, largest_substeps
+from tfunroll.evaluation import evaluator as evaluation
+from tfunroll.evaluation.flops import flops_per_frame, largest_substeps
 from tfunroll.ops.resampling import coarsen
 from tfunroll.ops.stencils import divergence
+from tfunroll.stepping import losses
+from tfunroll.stepping.unrolling import repeat, rollout
 from tfunroll.systems import kolmogorov
-from tfunroll.unrolling import repeat, rollout
 from tfunroll.validation import stationarity
 
 SYSTEM = systems.get("kolmogorov")

@@ -9,7 +9,7 @@ from tfunroll.core import InputError
 from tfunroll.ops.spectral import FFTFourier, MatrixFourier
 from tfunroll.solvers.etd import ORDERS
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
-from tfunroll.unrolling import repeat, rollout
+from tfunroll.stepping.unrolling import repeat, rollout
 
 KS = systems.get("ks")
 SIZES = [7.2, 8.0, 9.6]

@@ -7,26 +7,22 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # Each module of tfunroll stands in one layer; it may import its own layer and those before it.
 LAYERS = [
-    {"core", "files", "streams", "novelty", "options"},
+    {"core", "files", "streams", "options", "novelty", "failures", "workers"},
     {"ops"},
     {"solvers", "nets"},
-    {"features", "unrolling", "steppers", "losses", "metrics", "flops"},
+    {"stepping"},
+    {"metrics"},
     {"systems"},
-    {
-        *("config", "datasets", "data", "own_data", "inspection", "windows"),
-        *("training", "workers", "environment", "failures"),
-        *("cases", "evaluation", "results", "averages", "plots"),
-    },
-    {"plan", "models", "saved_model", "comparison", "validation"},
-    {"runs", "study", "jobs", "run_folder", "provenance"},
-    {"cli"},
+    {"datasets"},
+    {"data"},
+    {"training", "evaluation", "plots"},
+    {"validation", "runs"},
+    {"study"},
     {"scripts"},
 ]
 APART = [{"solvers", "nets"}]  # one layer, but never importing each other
 # These see networks as plain callables: no Keras, no tfunroll.nets.
-NETLESS = {"core", "files", "streams", "options", "datasets", "validation"}.union(*LAYERS[1:5]) - {
-    "nets"
-}
+NETLESS = {"core", "files", "streams", "datasets"}.union(*LAYERS[1:6]) - {"nets"}
 
 
 def imports(tree):

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfunroll import systems
 from tfunroll.core import InputError
-from tfunroll.losses import Loss, PhysicsResidual, Supervised, mean_squared_error
+from tfunroll.stepping.losses import Loss, PhysicsResidual, Supervised, mean_squared_error
 
 KS = systems.get("ks")
 PARAMS = {"domain_size": tf.constant([7.2, 9.0], tf.float64)}

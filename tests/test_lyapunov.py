@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from tfunroll.metrics.lyapunov import growth_rates, lyapunov_exponent, windowed_mean
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.systems import ks
-from tfunroll.unrolling import rollout
 
 
 def test_linear_step_grows_at_its_rate():

@@ -9,11 +9,11 @@ import tensorflow as tf
 from trainings import trainer_of
 
 from tfunroll import nets, systems
-from tfunroll.config import RunConfig
 from tfunroll.data import Dataset, Trajectories
-from tfunroll.plan import Plan
+from tfunroll.runs.config import RunConfig
+from tfunroll.runs.plan import Plan
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.study import costs
-from tfunroll.unrolling import rollout
 
 KS = systems.get("ks")
 CONFIG = RunConfig(

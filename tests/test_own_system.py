@@ -13,9 +13,11 @@ import pytest
 import tensorflow as tf
 
 import tfunroll
-from tfunroll import datasets, runs, saved_model, systems
-from tfunroll.config import RunConfig
+from tfunroll import datasets, systems
 from tfunroll.core import InputError, Solver
+from tfunroll.runs import running as runs
+from tfunroll.runs import saved_model
+from tfunroll.runs.config import RunConfig
 from tfunroll.study import costs
 from tfunroll.systems.own import own_system
 

@@ -10,12 +10,12 @@ import pytest
 from test_plots import CELLS, FLOW, FRAMES, KS, SETTINGS, flow_samples, run
 
 from tfunroll import systems
+from tfunroll.evaluation.results import SETS
 from tfunroll.metrics import flows as measures
 from tfunroll.plots import curved, flows
 from tfunroll.plots.curves import curves
 from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import rollouts, spectra
-from tfunroll.results import SETS
 
 AERO = systems.get("aerofoil")
 ERRORS = {"ONE": 0.03, "WIG": 0.01, "coarse solver": 0.1}

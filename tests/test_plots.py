@@ -11,13 +11,13 @@ from PIL import Image
 
 from tfunroll import metrics, plots, systems
 from tfunroll.core import Domain
+from tfunroll.evaluation.results import COLUMNS, ORDER, SETS, format_table, scientific, summarise
 from tfunroll.metrics import StaggeredGrid
 from tfunroll.plots import animation as animations
 from tfunroll.plots import flows
 from tfunroll.plots.curves import curves
 from tfunroll.plots.rollouts import line_spectrum
 from tfunroll.plots.style import styles_of
-from tfunroll.results import COLUMNS, ORDER, SETS, format_table, scientific, summarise
 
 KS = systems.get("ks")
 FRAMES, POINTS = 40, 48

@@ -13,10 +13,10 @@ from tfunroll.datasets.kuramoto_sivashinsky.simulated import truncate
 
 from tfunroll import data, datasets, systems
 from tfunroll.core import InputError
-from tfunroll.models import load
 from tfunroll.ops.stencils import divergence
+from tfunroll.runs.models import load
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.systems import aerofoil, kolmogorov, ks, wake
-from tfunroll.unrolling import rollout
 
 ROOT = pathlib.Path(__file__).parents[1]
 OTHERS = ("ks:points=64", "kolmogorov:points=48", "wake:points=24", "aerofoil:points=24")

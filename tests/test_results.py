@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import gmean, gstd, ttest_rel
 
-from tfunroll import averages
 from tfunroll.core import InputError
-from tfunroll.results import COLUMNS, format_table, read_csv, summarise, write_csv
+from tfunroll.evaluation import averages
+from tfunroll.evaluation.results import COLUMNS, format_table, read_csv, summarise, write_csv
 
 SEEDS, CASES = 4, 6
 FRAMES = {"horizon": 12, "long_horizon": 200}

@@ -17,11 +17,11 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 import tfunroll
-from tfunroll import runs
-from tfunroll.config import RunConfig
 from tfunroll.core import InputError
-from tfunroll.results import COLUMNS
-from tfunroll.run_folder import locked
+from tfunroll.evaluation.results import COLUMNS
+from tfunroll.runs import running as runs
+from tfunroll.runs.config import RunConfig
+from tfunroll.runs.folder import locked
 
 ROOT = Path(__file__).parent.parent
 

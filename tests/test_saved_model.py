@@ -10,11 +10,11 @@ import tensorflow as tf
 
 import tfunroll
 from tfunroll import systems
-from tfunroll.config import RunConfig
 from tfunroll.core import InputError
-from tfunroll.models import check_start, save_description
 from tfunroll.nets.weights import Weights
-from tfunroll.plan import Plan
+from tfunroll.runs.config import RunConfig
+from tfunroll.runs.models import check_start, save_description
+from tfunroll.runs.plan import Plan
 from tfunroll.training.checkpoints import Checkpoints
 
 EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "step_saved_model.py"

@@ -6,9 +6,9 @@ import tensorflow as tf
 from trainings import KS, SOLVER, Recorder, dataset, small_trainer
 
 import tfunroll as tu
+from tfunroll.stepping.unrolling import NOG, ONE, WIG
 from tfunroll.training.schedule import Schedule, Stage
 from tfunroll.training.trainer import TrainingDivergedError
-from tfunroll.unrolling import NOG, ONE, WIG
 
 STAGES = [Stage(ONE, 30, 1e-2, batch_size=4), Stage(WIG(3), 20, 1e-2, batch_size=4)]
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from tfunroll import study
-from tfunroll.averages import MIN_SEEDS
 from tfunroll.core import InputError
+from tfunroll.evaluation.averages import MIN_SEEDS
 from tfunroll.study import collection, curves, description, folder
 from tfunroll.study.description import chosen
 from tfunroll.study.execution import report

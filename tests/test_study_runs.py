@@ -16,7 +16,7 @@ from PIL import Image
 
 from tfunroll import study
 from tfunroll.core import InputError
-from tfunroll.run_folder import locked
+from tfunroll.runs.folder import locked
 from tfunroll.study import collection, costs, execution, folder
 
 ROOT = Path(__file__).parents[1]

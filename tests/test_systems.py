@@ -5,7 +5,7 @@ import pytest
 
 from tfunroll import systems
 from tfunroll.core import Domain, InputError
-from tfunroll.steppers import ParallelCorrection, Prediction, SequentialCorrection
+from tfunroll.stepping.steppers import ParallelCorrection, Prediction, SequentialCorrection
 from tfunroll.systems.ks import study_initial_states
 
 

@@ -7,8 +7,9 @@ import tensorflow as tf
 from trainings import KS, SOLVER, Recorder, dataset, small_net, small_trainer
 
 from tfunroll.core import InputError
-from tfunroll.losses import PhysicsResidual, Supervised
-from tfunroll.steppers import ParallelCorrection, Prediction
+from tfunroll.stepping.losses import PhysicsResidual, Supervised
+from tfunroll.stepping.steppers import ParallelCorrection, Prediction
+from tfunroll.stepping.unrolling import NOG, ONE, WIG
 from tfunroll.training import guard
 from tfunroll.training.callbacks import Callback, Checkpoint, Every, Validation
 from tfunroll.training.schedule import Schedule, Stage
@@ -18,7 +19,6 @@ from tfunroll.training.trainer import (
     TrainingStoppedError,
     Updates,
 )
-from tfunroll.unrolling import NOG, ONE, WIG
 
 FIRST, SECOND = Stage(ONE, 40, 1e-2, batch_size=4), Stage(WIG(3), 20, 1e-2, batch_size=4)
 

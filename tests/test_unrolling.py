@@ -6,8 +6,17 @@ import tensorflow as tf
 
 from tfunroll import nets, systems
 from tfunroll.core import InputError
-from tfunroll.losses import PhysicsResidual, Supervised, mean_squared_error
-from tfunroll.unrolling import NOG, ONE, WIG, Unrolling, of_modality, repeat, rollout, unroll
+from tfunroll.stepping.losses import PhysicsResidual, Supervised, mean_squared_error
+from tfunroll.stepping.unrolling import (
+    NOG,
+    ONE,
+    WIG,
+    Unrolling,
+    of_modality,
+    repeat,
+    rollout,
+    unroll,
+)
 
 PLANS = [
     Unrolling(m, cut, push)

@@ -10,8 +10,8 @@ from tfunroll.datasets.cylinder_wake import simulated
 from tfunroll import datasets, nets, systems
 from tfunroll.core import InputError
 from tfunroll.ops.resampling import coarsen
+from tfunroll.stepping.unrolling import WIG, repeat, unroll
 from tfunroll.systems import wake
-from tfunroll.unrolling import WIG, repeat, unroll
 from tfunroll.validation import cylinder
 
 SYSTEM = systems.get("wake")

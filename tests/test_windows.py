@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfunroll.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.data import Trajectories
-from tfunroll.plan import Plan
-from tfunroll.windows import Windows
+from tfunroll.data.windows import Windows
+from tfunroll.runs.config import RunConfig
+from tfunroll.runs.plan import Plan
 
 TRAJECTORIES, FRAMES = 3, 7
 

@@ -5,11 +5,11 @@ import tensorflow as tf
 
 from tfunroll import nets, systems
 from tfunroll.data import Dataset, Trajectories
-from tfunroll.plan import Plan
-from tfunroll.steppers import ParallelCorrection
+from tfunroll.runs.plan import Plan
+from tfunroll.stepping.steppers import ParallelCorrection
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.training.callbacks import Callback
 from tfunroll.training.trainer import Trainer
-from tfunroll.unrolling import rollout
 
 KS = systems.get("ks")
 SIZES = np.array([7.2, 8.0, 9.6])

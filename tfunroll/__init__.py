@@ -19,25 +19,27 @@ _MODULES = {
     "systems": "tfunroll.systems",
     "data": "tfunroll.data",
     "nets": "tfunroll.nets",
-    "losses": "tfunroll.losses",
+    "losses": "tfunroll.stepping.losses",
     "callbacks": "tfunroll.training.callbacks",
     "metrics": "tfunroll.metrics",
 }
 _OBJECTS = {
     **dict.fromkeys(
-        ("Prediction", "ParallelCorrection", "SequentialCorrection"), "tfunroll.steppers"
+        ("Prediction", "ParallelCorrection", "SequentialCorrection"), "tfunroll.stepping.steppers"
     ),
-    **dict.fromkeys(("ONE", "NOG", "WIG", "Unrolling", "unroll", "rollout"), "tfunroll.unrolling"),
+    **dict.fromkeys(
+        ("ONE", "NOG", "WIG", "Unrolling", "unroll", "rollout"), "tfunroll.stepping.unrolling"
+    ),
     **dict.fromkeys(("Stage", "Schedule"), "tfunroll.training.schedule"),
     **dict.fromkeys(("Trainer", "Trained"), "tfunroll.training.trainer"),
     "Adam": "tfunroll.training.optimizers",
-    "evaluate": "tfunroll.comparison",
-    "load": "tfunroll.models",
-    "export": "tfunroll.saved_model",
+    "evaluate": "tfunroll.evaluation.comparison",
+    "load": "tfunroll.runs.models",
+    "export": "tfunroll.runs.saved_model",
     **dict.fromkeys(("System", "ParamRange"), "tfunroll.systems.base"),
     "own_system": "tfunroll.systems.own",
     "ExternalSolver": "tfunroll.solvers.external",
-    "Features": "tfunroll.features",
+    "Features": "tfunroll.stepping.features",
     **dict.fromkeys(("Domain", "Solver", "InputError"), "tfunroll.core"),
 }
 __all__ = ["__version__", *_MODULES, *_OBJECTS]

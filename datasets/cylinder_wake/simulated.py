@@ -8,8 +8,8 @@ import tensorflow as tf
 from tfunroll.datasets.generation import Arrays
 from tfunroll.datasets.simulation import IncompressibleSimulation
 
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.systems import wake
-from tfunroll.unrolling import rollout
 
 UNIT = round(1 / wake.FRAME_TIME)  # frames per time unit: one call of the compiled solver
 

@@ -10,8 +10,8 @@ from tfunroll.datasets.base import energy
 from tfunroll.datasets.generation import Arrays
 from tfunroll.datasets.simulation import IncompressibleSimulation
 
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.systems import kolmogorov
-from tfunroll.unrolling import rollout
 
 UNIT = round(1 / kolmogorov.FRAME_TIME)  # frames per time unit: one call of the compiled solver
 

@@ -11,8 +11,8 @@ from tfunroll.datasets.generation import SPLIT_SEEDS, Arrays, Group
 
 from tfunroll.metrics.lyapunov import growth_rates, windowed_mean
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.systems import ks
-from tfunroll.unrolling import rollout
 
 STRIDE = 100  # frames per chaotic flag
 WINDOW = 300  # frames over which the local λ1 is averaged

@@ -10,7 +10,7 @@ from tfunroll.datasets.base import TrajectoryBuilder, TrajectoryConfig, counts, 
 from tfunroll.datasets.generation import SPLIT_SEEDS, Group
 
 from tfunroll import systems
-from tfunroll.unrolling import rollout
+from tfunroll.stepping.unrolling import rollout
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import State, Step
-from tfunroll.unrolling import rollout
+from tfunroll.stepping.unrolling import rollout
 
 PERTURBATION = 1e-6  # root mean square; linear in float64, and far above its rounding
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from tfunroll.evaluation.results import model_order
 from tfunroll.plots import curved, flows
 from tfunroll.plots.curves import curves
 from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import rollouts, spectra
 from tfunroll.plots.style import TITLES, Samples, metadata
 from tfunroll.plots.training import training
-from tfunroll.results import model_order
 from tfunroll.systems.base import System
 
 __all__ = ["plot_run"]

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from tfunroll.evaluation.results import ORDER
 from tfunroll.plots import animation
 from tfunroll.plots.animation import case_title, first_case
 from tfunroll.plots.style import TITLES, Drawn, short, styles_of
-from tfunroll.results import ORDER
 from tfunroll.systems.base import System
 
 MAP = colormaps["viridis"].with_extremes(bad="0.7")

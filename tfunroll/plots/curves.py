@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tfunroll.averages import FLOOR
+from tfunroll.evaluation.averages import FLOOR
+from tfunroll.evaluation.results import ORDER, SETS
 from tfunroll.plots.style import TITLES, styles_of
-from tfunroll.results import ORDER, SETS
 from tfunroll.systems.base import System
 
 ZERO = 1.01 * FLOOR  # less is not drawn: the error of what is exact

@@ -10,11 +10,11 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from tfunroll.evaluation.results import ORDER, SETS
 from tfunroll.metrics import StaggeredGrid, flows
 from tfunroll.plots import animation
 from tfunroll.plots.animation import case_title, first_case
 from tfunroll.plots.style import TITLES, Drawn, short, styles_of
-from tfunroll.results import ORDER, SETS
 from tfunroll.systems.base import System
 
 MAP = colormaps["RdBu_r"].with_extremes(bad="0.7")  # red and blue: told apart by colour-blind eyes

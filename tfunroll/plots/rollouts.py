@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfunroll.evaluation.results import ORDER, SETS
 from tfunroll.plots.style import TITLES, Drawn, short, styles_of
-from tfunroll.results import ORDER, SETS
 from tfunroll.systems.base import System
 
 STATE_MAP, DIFFERENCE_MAP = "cividis", "magma_r"

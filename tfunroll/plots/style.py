@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfunroll.results import model_order
+from tfunroll.evaluation.results import model_order
 
 
 class Style(NamedTuple):

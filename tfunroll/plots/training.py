@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from tfunroll.evaluation.results import ORDER, model_order
 from tfunroll.plots.style import Style, styles_of
-from tfunroll.results import ORDER, model_order
 
 RATE = "training/learning_rate"
 PANELS = {

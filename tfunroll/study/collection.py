@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import pandas as pd
 from tabulate import tabulate
 
-from tfunroll import provenance, results, runs
 from tfunroll.core import InputError
+from tfunroll.evaluation import results
+from tfunroll.runs import provenance
+from tfunroll.runs import running as runs
 from tfunroll.study import folder
 from tfunroll.study.description import Study
 

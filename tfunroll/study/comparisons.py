@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from tfunroll.averages import MIN_SEEDS
-from tfunroll.results import EQUAL_COST, ORDER, SETS
-from tfunroll.run_folder import SHARED
+from tfunroll.evaluation.averages import MIN_SEEDS
+from tfunroll.evaluation.results import EQUAL_COST, ORDER, SETS
+from tfunroll.runs.folder import SHARED
 from tfunroll.study import curves, statistics
 from tfunroll.study.findings import AGREES, DIFFERS, OPEN, PARTLY, Finding
 

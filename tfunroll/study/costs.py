@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 from tabulate import tabulate
 
-from tfunroll import data, runs, systems, workers
-from tfunroll.config import RunConfig
+from tfunroll import data, systems, workers
 from tfunroll.core import InputError
-from tfunroll.flops import flops_per_frame
-from tfunroll.plan import Plan
+from tfunroll.evaluation.flops import flops_per_frame
+from tfunroll.runs import running as runs
+from tfunroll.runs.config import RunConfig
+from tfunroll.runs.plan import Plan
 from tfunroll.study import folder, publishing
 from tfunroll.study.description import Study, chosen
 from tfunroll.training.trainer import UPDATES_PER_CALL, Updates

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from tfunroll import run_folder, systems
-from tfunroll.averages import scores
-from tfunroll.config import RunConfig
-from tfunroll.results import ORDER, REFINED
+from tfunroll import systems
+from tfunroll.evaluation.averages import scores
+from tfunroll.evaluation.results import ORDER, REFINED
+from tfunroll.runs import folder as run_folder
+from tfunroll.runs.config import RunConfig
 from tfunroll.study import folder, statistics
 from tfunroll.training.records import HISTORY, read_history
 

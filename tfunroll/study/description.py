@@ -27,8 +27,8 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 
-from tfunroll.config import RunConfig
 from tfunroll.core import InputError, check_choice
+from tfunroll.runs.config import RunConfig
 
 FOLDER = pathlib.Path(__file__).parent / "studies"
 VARIANTS = ("mini", "small", "paper")

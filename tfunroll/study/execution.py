@@ -5,11 +5,12 @@ import pathlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tfunroll import failures, runs, workers
+from tfunroll import failures, workers
 from tfunroll.core import InputError
-from tfunroll.environment import describe_environment
 from tfunroll.files import check_writable, write_json
-from tfunroll.run_folder import InUseError
+from tfunroll.runs import running as runs
+from tfunroll.runs.environment import describe_environment
+from tfunroll.runs.folder import InUseError
 from tfunroll.study import folder
 from tfunroll.study.costs import operations
 from tfunroll.study.description import Study, chosen

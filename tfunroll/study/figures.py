@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from tfunroll import systems
+from tfunroll.evaluation.results import ORDER, SETS
 from tfunroll.plots.style import TITLES, metadata, styles_of
-from tfunroll.results import ORDER, SETS
 from tfunroll.study import curves, starts, statistics
 from tfunroll.study.findings import sources
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
-from tfunroll.averages import MIN_SEEDS, TOO_FEW
+from tfunroll.evaluation.averages import MIN_SEEDS, TOO_FEW
 from tfunroll.study.collection import Gathered, table
 
 PAPER = "List, Chen, Bali & Thuerey (CMAME 433, 2025)"

@@ -10,10 +10,10 @@ import json
 import pathlib
 from dataclasses import asdict
 
-from tfunroll import runs
-from tfunroll.config import translated
 from tfunroll.core import InputError
 from tfunroll.files import write_json
+from tfunroll.runs import running as runs
+from tfunroll.runs.config import translated
 from tfunroll.study.description import Study
 
 FAILED = "failed.json"

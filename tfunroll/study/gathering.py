@@ -3,7 +3,8 @@
 import pathlib
 from collections.abc import Sequence
 
-from tfunroll import results, runs
+from tfunroll.evaluation import results
+from tfunroll.runs import running as runs
 from tfunroll.study import analyses, figures, findings, folder, publishing
 from tfunroll.study.collection import collect, progress, table
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from tfunroll import results
+from tfunroll.evaluation import results
 from tfunroll.files import write_json
 from tfunroll.study import description, findings
 from tfunroll.study.analyses import ANALYSES

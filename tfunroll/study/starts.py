@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from tfunroll.evaluation.results import ORDER
 from tfunroll.nets.initial import best
-from tfunroll.results import ORDER
 from tfunroll.study import curves, statistics
 from tfunroll.study.findings import AGREES, DIFFERS, OPEN, Finding
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from tfunroll.averages import MIN_SEEDS, TOO_FEW, scores
+from tfunroll.evaluation.averages import MIN_SEEDS, TOO_FEW, scores
 
 LEVEL = 0.95  # of all intervals
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from tfunroll.results import ORDER
+from tfunroll.evaluation.results import ORDER
 from tfunroll.study import curves, statistics
 from tfunroll.study.comparisons import budget
 from tfunroll.study.findings import AGREES, DIFFERS, OPEN, PARTLY, Finding

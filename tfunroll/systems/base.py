@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tfunroll.core import Domain, InputError, Solver, Stepper, check_choice
-from tfunroll.features import Features
 from tfunroll.metrics import StaggeredGrid
 from tfunroll.options import Options, read
-from tfunroll.steppers import Net, Prediction, SequentialCorrection
+from tfunroll.stepping.features import Features
+from tfunroll.stepping.steppers import Net, Prediction, SequentialCorrection
 
 MODES = ("correction", "prediction")
 TEST_SPLITS = ("test_interpolation", "test_extrapolation")

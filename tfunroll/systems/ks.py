@@ -9,7 +9,7 @@ import numpy as np
 from tfunroll.core import Domain
 from tfunroll.options import Options, option, write
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
-from tfunroll.steppers import ParallelCorrection, SequentialCorrection
+from tfunroll.stepping.steppers import ParallelCorrection, SequentialCorrection
 from tfunroll.systems.base import ParamRange, SolverKind, System
 
 POINTS = 48

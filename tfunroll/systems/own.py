@@ -6,7 +6,7 @@ import numpy as np
 
 from tfunroll.core import Domain, InputError, check_choice
 from tfunroll.solvers.external import ExternalSolver
-from tfunroll.steppers import ParallelCorrection, SequentialCorrection
+from tfunroll.stepping.steppers import ParallelCorrection, SequentialCorrection
 from tfunroll.systems.base import SPLITS, ParamRange, System
 
 METRICS = ("relative_error", "mse", "nrmse", "correlation_time", "divergence_time")

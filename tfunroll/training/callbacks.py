@@ -21,8 +21,8 @@ from tqdm import tqdm
 from tfunroll.core import InputError
 from tfunroll.data import Trajectories
 from tfunroll.solvers.external import solver_errors
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.training.records import EVENTS, HistoryFile, TensorBoardFiles
-from tfunroll.unrolling import rollout
 
 SECONDS_PER_CHECKPOINT = 300.0  # at most, besides the interval in updates
 

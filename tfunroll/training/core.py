@@ -18,13 +18,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import Params, State, Stepper, compilable
-from tfunroll.losses import Loss
+from tfunroll.data.windows import Windows
 from tfunroll.nets.weights import Weights
-from tfunroll.steppers import with_net
+from tfunroll.stepping.losses import Loss
+from tfunroll.stepping.steppers import with_net
+from tfunroll.stepping.unrolling import Unrolling, unroll
 from tfunroll.training import guard
 from tfunroll.training.optimizers import Adam
-from tfunroll.unrolling import Unrolling, unroll
-from tfunroll.windows import Windows
 
 Carry = dict[str, object]  # "flat", "optimizer", "guard", "update"
 

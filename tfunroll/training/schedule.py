@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import tensorflow as tf
 
 from tfunroll.core import InputError
-from tfunroll.unrolling import Unrolling
+from tfunroll.stepping.unrolling import Unrolling
 
 
 @dataclass(frozen=True)

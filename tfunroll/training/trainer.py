@@ -14,17 +14,17 @@ import tensorflow as tf
 
 from tfunroll.core import InputError, Stepper
 from tfunroll.data import Trajectories
-from tfunroll.losses import Loss, Supervised
+from tfunroll.data.windows import Windows
 from tfunroll.nets.weights import Weights
 from tfunroll.solvers.external import solver_errors
+from tfunroll.stepping.losses import Loss, Supervised
+from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training import core, guard
 from tfunroll.training.callbacks import Callback, Checkpoint, Plateau, Progress, Validation
 from tfunroll.training.checkpoints import Checkpoints, DamagedError, finished_at
 from tfunroll.training.optimizers import Adam
 from tfunroll.training.records import COLUMNS
 from tfunroll.training.schedule import Schedule, Stage
-from tfunroll.unrolling import Unrolling
-from tfunroll.windows import Windows
 
 UPDATES_PER_CALL = 100  # at most; one host round trip for this many updates
 GUARD_PATIENCE = 200  # skipped updates in a row that stop a training

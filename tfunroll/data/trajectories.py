@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from tfunroll import datasets, inspection
+from tfunroll import datasets
 from tfunroll.core import InputError, check_choice
+from tfunroll.data import inspection
+from tfunroll.data.own import read_description
 from tfunroll.datasets.guards import command, refuse_outdated
-from tfunroll.own_data import read_description
 from tfunroll.systems import System
 from tfunroll.systems.base import SPLITS
 

@@ -7,14 +7,19 @@ from dataclasses import replace
 
 import pandas as pd
 
-from tfunroll import averages, data, inspection, results, systems, workers
-from tfunroll.config import RunConfig
-from tfunroll.evaluation import Evaluator, baselines
+from tfunroll import systems
+from tfunroll.evaluation import averages
+from tfunroll import data
+from tfunroll.data import inspection
+from tfunroll.evaluation import results
+from tfunroll import workers
+from tfunroll.runs.config import RunConfig
+from tfunroll.evaluation.evaluator import Evaluator, baselines
 from tfunroll.files import write_json
-from tfunroll.models import load_weights, save_description
+from tfunroll.runs.models import load_weights, save_description
 from tfunroll.nets.weights import Weights
-from tfunroll.plan import Plan
-from tfunroll.run_folder import (
+from tfunroll.runs.plan import Plan
+from tfunroll.runs.folder import (
     BASELINES,
     COARSE,
     check_data,

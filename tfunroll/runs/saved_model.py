@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfunroll import systems
 from tfunroll.core import InputError, compilable
 from tfunroll.files import check_writable
-from tfunroll.models import describe, load
+from tfunroll.runs.models import describe, load
 
 
 class _Exported(tf.Module):

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from tfunroll.averages import MIN_SEEDS, TOO_FEW, combine, paired_p, scores
 from tfunroll.core import InputError
+from tfunroll.evaluation.averages import MIN_SEEDS, TOO_FEW, combine, paired_p, scores
 from tfunroll.files import replacing
 
 # What was stepped. kind: one of KINDS; refinement: cells of a baseline solver's grid per cell of

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import InputError, Params, Solver, State, Stepper
-from tfunroll.unrolling import LevelLoss
+from tfunroll.stepping.unrolling import LevelLoss
 
 LOSSES = ("supervised", "physics")
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfunroll import nets, systems
-from tfunroll.config import RunConfig
+from tfunroll.runs.config import RunConfig
 from tfunroll.core import Stepper
 from tfunroll.data import Dataset
-from tfunroll.evaluation import Settings
-from tfunroll.features import Features
-from tfunroll.losses import Loss, PhysicsResidual, Supervised
+from tfunroll.evaluation.evaluator import Settings
+from tfunroll.stepping.features import Features
+from tfunroll.stepping.losses import Loss, PhysicsResidual, Supervised
 from tfunroll.nets import keras
 from tfunroll.nets.initial import best
 from tfunroll.nets.weights import Weights

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfunroll.core import InputError, Params, Solver, Step, Stepper
-from tfunroll.features import Features
+from tfunroll.stepping.features import Features
 
 Net = Callable[[tf.Tensor], tf.Tensor]
 

@@ -11,13 +11,17 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfunroll import failures, plots, provenance, results, systems, workers
-from tfunroll.config import RunConfig
+from tfunroll import plots, systems
+from tfunroll import failures
+from tfunroll.runs import provenance
+from tfunroll.evaluation import results
+from tfunroll import workers
+from tfunroll.runs.config import RunConfig
 from tfunroll.core import InputError
-from tfunroll.environment import describe_environment, environment
-from tfunroll.evaluation import check_fit
+from tfunroll.runs.environment import describe_environment, environment
+from tfunroll.evaluation.evaluator import check_fit
 from tfunroll.files import check_writable, write_json
-from tfunroll.jobs import (
+from tfunroll.runs.jobs import (
     evaluate_baselines,
     evaluate_network,
     load_data,
@@ -25,9 +29,9 @@ from tfunroll.jobs import (
     train_networks,
     train_shared,
 )
-from tfunroll.models import check_start
-from tfunroll.plan import Plan
-from tfunroll.run_folder import (
+from tfunroll.runs.models import check_start
+from tfunroll.runs.plan import Plan
+from tfunroll.runs.folder import (
     BASELINES,
     SHARED,
     check_folder,

@@ -4,9 +4,9 @@ import json
 import pathlib
 from dataclasses import replace
 
-from tfunroll.config import RunConfig
+from tfunroll.runs.config import RunConfig
 from tfunroll.core import InputError
-from tfunroll.environment import environment
+from tfunroll.runs.environment import environment
 
 FILE = "evaluation.json"
 SETTINGS = RunConfig.names("evaluation")

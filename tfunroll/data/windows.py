@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import InputError, Params
-from tfunroll.data import Trajectories
+from tfunroll.data.trajectories import Trajectories
 
 
 class Windows:

@@ -14,7 +14,7 @@ from tfunroll.core import MODALITIES, InputError, check_choice, check_solver
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import; flags and --help need not wait for it
     from tfunroll.systems import System
-    from tfunroll.unrolling import Unrolling
+    from tfunroll.stepping.unrolling import Unrolling
 
 PRECISIONS = ("float32", "float64", "mixed_bfloat16")
 JIT = ("auto", "on", "off")
@@ -37,7 +37,7 @@ def _flag(default, group: str, help_text: str, **more):
 
 
 def _losses():
-    from tfunroll.losses import LOSSES
+    from tfunroll.stepping.losses import LOSSES
 
     return LOSSES
 
@@ -248,7 +248,7 @@ class RunConfig:
 
     def unrolling(self, modality: str, stage: Stage) -> "Unrolling":
         """How ``modality`` unrolls in ``stage``."""
-        from tfunroll.unrolling import of_modality
+        from tfunroll.stepping.unrolling import of_modality
 
         return of_modality(modality, stage.steps, self.cut_every or None, self.pushforward)
 
@@ -265,7 +265,7 @@ class RunConfig:
         return count if len(self.modalities) > 1 else 0
 
     def _check(self, system: "System") -> None:
-        from tfunroll.unrolling import Unrolling
+        from tfunroll.stepping.unrolling import Unrolling
 
         for f in fields(self):
             self._check_field(f)

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from tfunroll import systems
-from tfunroll.config import RunConfig
+from tfunroll.runs.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.data import Dataset
 from tfunroll.files import replacing

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfunroll
-from tfunroll.config import RunConfig
+from tfunroll.runs.config import RunConfig
 from tfunroll.nets import keras  # checked to run on TensorFlow
 
 

@@ -8,13 +8,13 @@ import pandas as pd
 import tensorflow as tf
 
 from tfunroll import metrics
-from tfunroll.cases import all_cases, start_frames
 from tfunroll.core import InputError, Solver, Stepper, check_choice, compilable
-from tfunroll.flops import flops_per_frame, largest_substeps
-from tfunroll.results import COARSE, COLUMNS, EQUAL_COST, NETWORK, PERSISTENCE, REFINED
+from tfunroll.evaluation.cases import all_cases, start_frames
+from tfunroll.evaluation.flops import flops_per_frame, largest_substeps
+from tfunroll.evaluation.results import COARSE, COLUMNS, EQUAL_COST, NETWORK, PERSISTENCE, REFINED
 from tfunroll.solvers.external import solver_errors
+from tfunroll.stepping.unrolling import rollout
 from tfunroll.systems.base import TEST_SPLITS, System
-from tfunroll.unrolling import rollout
 
 SPARSE = 10  # beyond the horizon, per-frame metrics are stored at every tenth frame
 SAMPLE_TRAJECTORIES = 2  # per parameter value, kept for the pictures

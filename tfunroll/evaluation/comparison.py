@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tfunroll import plots, results
+from tfunroll import plots
 from tfunroll.core import InputError, Solver, Stepper
 from tfunroll.data import Dataset, Split
-from tfunroll.evaluation import Evaluator, Persistence, Settings
+from tfunroll.evaluation import results
+from tfunroll.evaluation.evaluator import Evaluator, Persistence, Settings
 from tfunroll.systems import System
 from tfunroll.systems.base import TEST_SPLITS
 

@@ -38,7 +38,7 @@ def define(group: str, name: str, default, help_text: str) -> None:
 
 def define_config_flags() -> None:
     """One flag per field of RunConfig."""
-    from tfunroll.config import RunConfig
+    from tfunroll.runs.config import RunConfig
 
     for f in fields(RunConfig):
         assert f.default is not MISSING
@@ -47,7 +47,7 @@ def define_config_flags() -> None:
 
 def config_from_flags():
     """The RunConfig that the flags say."""
-    from tfunroll.config import RunConfig
+    from tfunroll.runs.config import RunConfig
 
     return RunConfig.from_flags({name: flags.FLAGS[name].value for name in RunConfig.names()})
 

@@ -4,13 +4,13 @@ import json
 import pathlib
 
 from tfunroll import systems
-from tfunroll.config import RunConfig
+from tfunroll.runs.config import RunConfig
 from tfunroll.core import InputError, Stepper
-from tfunroll.features import Features
+from tfunroll.stepping.features import Features
 from tfunroll.files import write_json
 from tfunroll.nets import keras
 from tfunroll.nets.weights import Weights
-from tfunroll.plan import Plan
+from tfunroll.runs.plan import Plan
 from tfunroll.training.checkpoints import Checkpoints
 from tfunroll.training.trainer import CHECKPOINTS
 

@@ -1,0 +1,1 @@
+"""Rollouts over test data, measured, averaged and compared."""
