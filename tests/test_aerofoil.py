@@ -10,6 +10,7 @@ from tfunroll.datasets.transonic_aerofoil import simulated
 
 from tfunroll import data, datasets, metrics, nets, systems
 from tfunroll.core import InputError
+from tfunroll.data.trajectories import _without_steady
 from tfunroll.ops.averaging import refine, volume_average
 from tfunroll.ops.gas import conservative
 from tfunroll.solvers.positivity import find_failure
@@ -250,12 +251,12 @@ def test_steady_flows_are_left_out_of_training(small):
         small["start_time"],
         {"steady": np.array([True, False])},
     )
-    kept = data._without_steady(flows, "here")
+    kept = _without_steady(flows, "here")
     assert kept.ids == ("b",)
     np.testing.assert_array_equal(kept.states[0], small["state"][1])
     none = dataclasses.replace(flows, diagnostics={"steady": np.array([True, True])})
     with pytest.raises(InputError, match="here: all trajectories are steady"):
-        data._without_steady(none, "here")
+        _without_steady(none, "here")
 
 
 def test_configs():

@@ -216,7 +216,7 @@ def script(body, tmp_path, **more):
     """A script around cli.main whose ``run`` has this body."""
     path = tmp_path / "script.py"
     path.write_text(
-        "import os, pathlib, sys\nfrom tfunroll import cli, core\n"
+        "import os, pathlib, sys\nfrom tfunroll import core\nfrom tfunroll.runs import cli\n"
         f"def run():\n    {body}\nif __name__ == '__main__':\n    cli.main(run)\n"
     )
     return subprocess.Popen([sys.executable, path], text=True, cwd=tmp_path, **more)
