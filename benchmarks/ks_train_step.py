@@ -13,6 +13,7 @@ CASES = [
     *("26:8:8:16:WIG", "26:8:32:16:WIG"),
 ]
 flags.DEFINE_list("cases", CASES, "width:depth:steps:batch:modality, comma list")
+flags.DEFINE_integer("stage", 10_000, "updates of the stage: short ones loop over steps")
 flags.DEFINE_integer("updates", 10, "updates per timed call; training takes up to a hundred")
 FLAGS = flags.FLAGS
 
@@ -35,7 +36,7 @@ def ours(width, depth, steps, batch, modality):
     split = Trajectories(u, {"domain_size": sizes}, tuple("abcdef"), np.zeros(6), {})
     dataset = Dataset("random", "tiny", {"train": split, "validation": split}, 1.0, "")
     config = RunConfig(width=width, depth=depth, learning_rate=1e-6, initial="zero").resolved()
-    stage = Stage(of_modality(modality, steps), 1000, 1e-6, batch_size=batch)
+    stage = Stage(of_modality(modality, steps), FLAGS.stage, 1e-6, batch_size=batch)
     updates = Updates(Plan(config).trainer(dataset), stage)
     began = time.perf_counter()
     updates(0)

@@ -22,7 +22,7 @@ def test_each_has_its_own_windows_guard_rate_and_validation(data):
     recorder = Recorder()
     callbacks = [tu.callbacks.Validation(data.validation, 10, 5), recorder]
     schedule = Schedule(tuple(STAGES), plateau=1)
-    trainer = small_trainer(data, schedule, "float64", callbacks=callbacks, noise=0.01)
+    trainer = small_trainer(data, schedule, "float64", callbacks=callbacks, noise=0.01, jit=False)
     together = trainer.fit_together([3, 1, 4])
     for seed, found in zip([3, 1, 4], together, strict=True):
         alone = trainer.fit(seed)

@@ -127,14 +127,13 @@ class Objective:
         batch: Batch,
         unrolling: Unrolling,
         probes: tf.Tensor | None = None,
-        stepper: Stepper | None = None,
+        loop: bool | None = None,
     ) -> tf.Tensor:
         """The mean over samples and time levels: a scalar, or [K].
 
-        Args:
-          probes: as in unrolling.unroll. stepper: in place of ``at(flat)``.
+        Args: probes, loop: as in unrolling.unroll.
         """
-        step = (stepper or self.at(flat)).bind(batch.params)
+        step = self.at(flat).bind(batch.params)
         level_loss = self.of_level.bind(batch.params)
         if not self.probed(unrolling):
             # a loop differentiates all that it holds: nothing by the state, then
@@ -145,13 +144,14 @@ class Objective:
             )
         by_sample, _ = unroll(
             *(step, batch.start, batch.targets, level_loss, unrolling, probes),
+            loop=loop,
             rematerialise=self.rematerialise,
             sources=[flat],
         )
         return tf.reduce_mean(tf.reshape(by_sample, [*flat.shape[:-1], -1]), -1)
 
     def gradient(
-        self, flat: tf.Tensor, batch: Batch, unrolling: Unrolling, stepper: Stepper | None = None
+        self, flat: tf.Tensor, batch: Batch, unrolling: Unrolling, loop: bool | None = None
     ) -> Gradient:
         """The loss and its gradient; of K seeds each by its own weights."""
         seeds = flat.shape[:-1]
@@ -160,7 +160,7 @@ class Objective:
         sources = [flat, probes] if probed else [flat]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
-            loss = self.loss(flat, batch, unrolling, probes, stepper)
+            loss = self.loss(flat, batch, unrolling, probes, loop)
             total = tf.reduce_sum(loss)
         vector, *by_probe = tape.gradient(total, sources)
         by_step = tf.zeros([*seeds, 0], dtype)

@@ -32,6 +32,9 @@ DIAGNOSES = 10  # of skipped updates, per network
 FIRST_CALLS = 10  # updates per call while their speed is unknown
 SECONDS_PER_CALL = 2.0  # about; a stop waits no longer
 RECORD_EVERY = 100  # updates between records, besides those at turns and stages' ends
+# Up to so many steps are written out one after the other in a stage of so many updates: faster by 7
+# to 19 %, and slower to compile by seconds, than the loop over steps that other stages have.
+WRITTEN_OUT, LONG_STAGE = 4, 5000
 CHECKPOINTS = "checkpoints"  # in a training's folder
 
 
@@ -253,19 +256,21 @@ class Trainer:
     def _call(self, stage: Stage, lanes: tuple[int, ...]):
         """The compiled function of many updates; traced once per unrolling, batch and lanes."""
         schedule, unrolling, batch = self.schedule, stage.unrolling, stage.batch_size
-        key = (unrolling, batch, lanes, schedule.decay_rate, schedule.decay_every)
+        loop = unrolling.steps > WRITTEN_OUT or stage.updates < LONG_STAGE
+        loop = loop and unrolling.steps > 1
+        key = (unrolling, batch, lanes, loop, schedule.decay_rate, schedule.decay_every)
         if key not in self._calls:
-            self._calls[key] = self._build_call(unrolling, batch, lanes)
+            self._calls[key] = self._build_call(unrolling, batch, lanes, loop)
         return self._calls[key]
 
-    def _build_call(self, unrolling: Unrolling, batch: int, lanes: tuple[int, ...]):
+    def _build_call(self, unrolling: Unrolling, batch: int, lanes: tuple[int, ...], loop: bool):
         objective, schedule, steps = self.objective, self.schedule, unrolling.steps
         dtype = tf.as_dtype(self.dtype)
 
         def one_update(carry, drawn, seeds, before, numbers):
             update = carry["update"]
             batch = self._sample(drawn, seeds, update, steps)
-            gradient = objective.gradient(carry["flat"], batch, unrolling)
+            gradient = objective.gradient(carry["flat"], batch, unrolling, loop)
             rate, warmup, factor = numbers
             rate = schedule.rate(update - before, rate, warmup) * factor
             out = {"loss": gradient.loss, "gradient_norm": gradient.norm}
