@@ -22,7 +22,7 @@ from tfunroll.runs.config import RunConfig
 from tfunroll.runs.folder import InUseError, free_folder
 from tfunroll.stepping.unrolling import rollout
 from tfunroll.training.checkpoints import Checkpoints
-from tfunroll.training.trainer import TrainingDivergedError
+from tfunroll.training.fit import TrainingDivergedError
 
 KS = systems.get("ks")
 

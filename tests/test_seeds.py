@@ -7,8 +7,8 @@ from trainings import KS, SOLVER, Recorder, dataset, small_trainer
 
 import tfunroll as tu
 from tfunroll.stepping.unrolling import NOG, ONE, WIG
+from tfunroll.training.fit import TrainingDivergedError
 from tfunroll.training.schedule import Schedule, Stage
-from tfunroll.training.trainer import TrainingDivergedError
 
 STAGES = [Stage(ONE, 30, 1e-2, batch_size=4), Stage(WIG(3), 20, 1e-2, batch_size=4)]
 
@@ -46,7 +46,7 @@ def test_any_network_of_ours(data, net, unrolling):
 
 
 def test_one_that_diverges_leaves_the_others(data, monkeypatch):
-    monkeypatch.setattr("tfunroll.training.trainer.GUARD_PATIENCE", 5)
+    monkeypatch.setattr("tfunroll.training.fit.GUARD_PATIENCE", 5)
     trainer = small_trainer(data, STAGES, "float64", jit=False)
     own = trainer._initial
     trainer._initial = lambda seed: own(seed) * (np.nan if seed == 1 else 1)

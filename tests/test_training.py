@@ -12,13 +12,9 @@ from tfunroll.stepping.steppers import ParallelCorrection, Prediction
 from tfunroll.stepping.unrolling import NOG, ONE, WIG
 from tfunroll.training import guard
 from tfunroll.training.callbacks import Callback, Checkpoint, Every, Validation
+from tfunroll.training.fit import TrainingDivergedError, TrainingStoppedError
 from tfunroll.training.schedule import Schedule, Stage
-from tfunroll.training.trainer import (
-    Trainer,
-    TrainingDivergedError,
-    TrainingStoppedError,
-    Updates,
-)
+from tfunroll.training.trainer import Trainer, Updates
 
 FIRST, SECOND = Stage(ONE, 40, 1e-2, batch_size=4), Stage(WIG(3), 20, 1e-2, batch_size=4)
 
@@ -276,7 +272,7 @@ def test_long_stages_write_short_horizons_out(data, monkeypatch):
 
 
 def test_non_finite_gradients_are_skipped_then_stop_the_run(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("tfunroll.training.trainer.GUARD_PATIENCE", 20)
+    monkeypatch.setattr("tfunroll.training.fit.GUARD_PATIENCE", 20)
     trainer = eager(data, FIRST, initial=lambda seed: np.full(small_net().count_params(), np.nan))
     expected = "ks WIG seed 0: 20 .* non-finite at unroll step 1 of 1 .trajectory [abc], frame"
     with pytest.raises(TrainingDivergedError, match=expected):

@@ -31,7 +31,7 @@ _OBJECTS = {
         ("ONE", "NOG", "WIG", "Unrolling", "unroll", "rollout"), "tfunroll.stepping.unrolling"
     ),
     **dict.fromkeys(("Stage", "Schedule"), "tfunroll.training.schedule"),
-    **dict.fromkeys(("Trainer", "Trained"), "tfunroll.training.trainer"),
+    "Trainer": "tfunroll.training.trainer",
     "Adam": "tfunroll.training.optimizers",
     "evaluate": "tfunroll.evaluation.comparison",
     "load": "tfunroll.runs.models",

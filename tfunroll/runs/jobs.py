@@ -31,7 +31,7 @@ from tfunroll.runs.folder import (
 from tfunroll.training import callbacks
 from tfunroll.training.checkpoints import FINISHED, Checkpoints, finished_at
 from tfunroll.training.records import EVENTS, TensorBoardFiles
-from tfunroll.training.trainer import CHECKPOINTS, TrainingDivergedError
+from tfunroll.training.fit import CHECKPOINTS, TrainingDivergedError
 
 
 def load_data(config: RunConfig, report: bool = False) -> data.Dataset:

@@ -12,7 +12,7 @@ from tfunroll.nets import keras
 from tfunroll.nets.weights import Weights
 from tfunroll.runs.plan import Plan
 from tfunroll.training.checkpoints import Checkpoints
-from tfunroll.training.trainer import CHECKPOINTS
+from tfunroll.training.fit import CHECKPOINTS
 
 FILE = "model.json"
 # settings that shape a network

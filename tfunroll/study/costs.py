@@ -17,7 +17,8 @@ from tfunroll.runs.config import RunConfig
 from tfunroll.runs.plan import Plan
 from tfunroll.study import folder, publishing
 from tfunroll.study.description import Study, chosen
-from tfunroll.training.trainer import UPDATES_PER_CALL, Updates
+from tfunroll.training.fit import UPDATES_PER_CALL
+from tfunroll.training.trainer import Updates
 
 TIMED = 3.0  # seconds in which a rate is measured, unless 100 updates take less
 FRAMES = 1000  # of the stand-in data: as drawing from very few windows is slow

@@ -1,0 +1,400 @@
+"""One training in progress, as callbacks see it, and the loop over stages and compiled calls."""
+
+import copy
+import pathlib
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from tfunroll.core import InputError
+from tfunroll.solvers.external import solver_errors
+from tfunroll.training import core, guard
+from tfunroll.training.callbacks import Checkpoint, Plateau
+from tfunroll.training.checkpoints import Checkpoints, DamagedError, finished_at
+from tfunroll.training.records import COLUMNS
+
+UPDATES_PER_CALL = 100  # at most; one host round trip for this many updates
+GUARD_PATIENCE = 200  # skipped updates in a row that stop a training
+DIAGNOSES = 10  # of skipped updates, per network
+FIRST_CALLS = 10  # updates per call while their speed is unknown
+SECONDS_PER_CALL = 2.0  # about; a stop waits no longer
+RECORD_EVERY = 100  # updates between records, besides those at turns and stages' ends
+CHECKPOINTS = "checkpoints"  # in a training's folder
+
+
+class TrainingDivergedError(RuntimeError):
+    """So many updates in a row were skipped that going on is pointless."""
+
+
+class TrainingStoppedError(RuntimeError):
+    """Training was asked to stop; its state is saved where it has a folder."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to.
+
+    Attributes:
+      weights: [P], of the last update.
+      training_loss: running mean over applied updates. validation_error: of the last validation.
+      updates: done. skipped: of them, with reasons, of the first ones.
+      seconds, processor_seconds: of this call; the latter, of all threads, does not depend on what
+        else runs.
+      history: what was recorded in this call, with columns update, quantity, value.
+    """
+
+    weights: np.ndarray
+    training_loss: float
+    validation_error: float
+    updates: int
+    skipped: int
+    reasons: tuple[str, ...]
+    seconds: float
+    processor_seconds: float
+    history: pd.DataFrame
+
+    def summary(self) -> dict[str, object]:
+        """All but weights and history, as plain values."""
+        values = {k: v for k, v in vars(self).items() if k not in ("weights", "history")}
+        return values | {"reasons": list(self.reasons)}
+
+
+class Fit:
+    """One network's training in progress, as callbacks see it.
+
+    Attributes:
+      trainer: its Trainer. seed, name: as given. folder: or None.
+      update: updates done. stage: the one that goes on, from 0.
+      flat: the weights now, [P].
+      loss, skipped, skipped_in_row: of the gradient guard.
+      validation: error of the last validation; NaN before the first.
+      rate_factor: by which a callback lowers the stage's rate; 1 again in the next stage.
+      reasons: why updates were skipped.
+    """
+
+    def __init__(self, trainer, seed, folder, start, weights, name):
+        self.trainer, self.seed = trainer, seed
+        self.folder = None if folder is None else pathlib.Path(folder)
+        self.name = name or f"seed {seed}"
+        self.update = self.stage = 0
+        self.loss, self.skipped, self.skipped_in_row = 0.0, 0, 0
+        self.validation, self.rate_factor = float("nan"), 1.0
+        self.reasons: list[str] = []
+        self.stopping = False
+        self.flat: tf.Tensor = None
+        self.state: dict = {}  # optimizer and guard
+        self._start = None if start is None else pathlib.Path(start)
+        self._weights = weights
+        self._records: list[tuple[int, str, float]] = []
+        plateau = trainer.schedule.plateau
+        own = [*trainer.callbacks, *([Plateau(plateau)] if plateau else [])]
+        if folder is not None and not any(isinstance(c, Checkpoint) for c in own):
+            own.append(Checkpoint())
+        own.sort(key=lambda callback: isinstance(callback, Checkpoint))
+        self.callbacks = [copy.copy(callback) for callback in own]
+
+    # ------------------------------------------------------------- for callbacks
+
+    @property
+    def states_in_all(self) -> int:
+        """States that the whole training processes."""
+        return self.trainer.schedule.states
+
+    @property
+    def states_done(self) -> int:
+        """States processed so far."""
+        return self.trainer.schedule.states_at(self.update)
+
+    @property
+    def states_before(self) -> int:
+        """States that the training processed which this one began from."""
+        number = None if self._start is None else self._start_number()
+        return self.trainer.schedule.states_at(number or 0)
+
+    def record(self, scalars: dict[str, float]) -> None:
+        """Tells every callback values by name, and keeps them."""
+        scalars = {name: float(value) for name, value in scalars.items()}
+        self._records += [(self.update, name, value) for name, value in scalars.items()]
+        self.tell("recorded", scalars)
+
+    def picture(self, name: str, rollout: np.ndarray, reference: np.ndarray) -> None:
+        """Tells every callback a rollout and its reference, [frame, *space, channel]."""
+        self.tell("pictured", name, rollout, reference)
+
+    def save(self) -> None:
+        """Writes a checkpoint, if the training has a folder."""
+        if self.folder is not None:
+            self._checkpoints.save(self.update, self._parts())
+
+    def stop(self) -> None:
+        """Asks the training to save its state and end with a TrainingStoppedError."""
+        self.stopping = True
+
+    # ------------------------------------------------------------- for the loop
+
+    def tell(self, event: str, *args) -> None:
+        """Calls a method of every callback."""
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *args)
+
+    @property
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.folder / CHECKPOINTS)
+
+    def at_start(self) -> None:
+        """Before the first update, or after that of ``start``."""
+        own = self.trainer._initial(self.seed) if self._weights is None else self._weights
+        flat = tf.constant(own, self.trainer.dtype)
+        if flat.shape != (self.trainer.weights.size,):
+            raise InputError(
+                f"initial gives weights of shape {tuple(flat.shape)}, the network has "
+                f"{self.trainer.weights.size}"
+            )
+        self.take(core.start(flat, self.trainer.optimizer))
+
+    def numbers(self) -> list[int]:
+        """Of the checkpoints in its folder, newest first."""
+        return self._checkpoints.numbers() if self.folder is not None else []
+
+    def restore(self, number: int | None = None) -> bool:
+        """Takes the newest checkpoint, or ``number``; False if there is none."""
+        if self.folder is None:
+            return False
+        parts = self._checkpoints.restore(self._parts(), number)
+        if parts is None:
+            return False
+        self._take_parts(parts)
+        return True
+
+    def take_start(self) -> None:
+        """Takes the state of the training in ``start``, if there is one."""
+        if self._start is None:
+            return
+        checkpoints, number = Checkpoints(self._start / CHECKPOINTS), self._start_number()
+        parts = None if number is None else checkpoints.restore(self._parts(), number)
+        if parts is None:
+            raise InputError(f"start: no checkpoint in {checkpoints.folder}")
+        schedule = self.trainer.schedule
+        ends = [schedule.before(n) for n in range(1, len(schedule.stages) + 1)]
+        if number not in ends:
+            raise InputError(
+                f"start: {self._start} is at update {number}, where no stage of this schedule "
+                f"ends; allowed: {', '.join(map(str, ends))}"
+            )
+        self._take_parts(parts)
+
+    def _start_number(self) -> int | None:
+        last = finished_at(self._start)
+        newest = iter(Checkpoints(self._start / CHECKPOINTS).numbers())
+        return next(newest, None) if last is None else last
+
+    def take(self, carry: core.Carry, lane: int | None = None) -> None:
+        """Reads what the loop carries, of one lane."""
+
+        def own(tensor):
+            return tensor if lane is None else tensor[lane]
+
+        self.update = int(carry["update"])
+        self.flat = own(carry["flat"])
+        self.state = {k: tf.nest.map_structure(own, carry[k]) for k in ("optimizer", "guard")}
+        of_guard = self.state["guard"]
+        self.loss = float(of_guard["loss"])
+        self.skipped, self.skipped_in_row = (
+            int(of_guard[name]) for name in ("skipped", "skipped_in_row")
+        )
+
+    def _parts(self):
+        optimizer = {"name": np.array(type(self.trainer.optimizer).__name__)}
+        parts = {
+            "net": self.trainer.weights.part(self.flat),
+            "optimizer": optimizer | self.state["optimizer"],
+            "guard": self.state["guard"],
+            "counters": {
+                "update": np.int64(self.update),
+                "rate_factor": np.float32(self.rate_factor),
+                "validation": np.float32(self.validation),
+            },
+        }
+        for callback in self.callbacks:
+            if values := callback.save():
+                parts[type(callback).__name__] = values
+        return {
+            part: {name: np.asarray(value) for name, value in values.items()}
+            for part, values in parts.items()
+        }
+
+    def _take_parts(self, parts):
+        optimizer = {k: v for k, v in parts["optimizer"].items() if k != "name"}
+        carry = {
+            "flat": parts["net"]["flat"],
+            "optimizer": optimizer,
+            "guard": parts["guard"],
+            "update": parts["counters"]["update"],
+        }
+        self.take(tf.nest.map_structure(tf.constant, carry))
+        self.rate_factor = float(parts["counters"]["rate_factor"])
+        self.validation = float(parts["counters"]["validation"])
+        for callback in self.callbacks:
+            if type(callback).__name__ in parts:
+                callback.restore(parts[type(callback).__name__])
+
+    def diverged(self) -> TrainingDivergedError:
+        """Why the training cannot go on, in words."""
+        return TrainingDivergedError(
+            f"{self.name}: {self.skipped_in_row} updates in a row were skipped, the last one "
+            f"{self.reasons[-1]}; try a smaller learning rate or a shorter horizon"
+        )
+
+    def result(self, began: float, worked: float) -> Trained:
+        """What it came to."""
+        return Trained(
+            weights=self.flat.numpy(),
+            training_loss=self.loss,
+            validation_error=self.validation,
+            updates=self.update,
+            skipped=self.skipped,
+            reasons=tuple(self.reasons),
+            seconds=time.monotonic() - began,
+            processor_seconds=time.process_time() - worked,
+            history=pd.DataFrame(self._records, columns=COLUMNS),
+        )
+
+
+class Run:
+    """The loop over stages and compiled calls, for one seed or for several side by side."""
+
+    def __init__(self, trainer, fits: list[Fit]):
+        self.trainer, self.all = trainer, fits
+        self.outcomes: dict[Fit, Trained | TrainingDivergedError] = {}
+
+    def run(self) -> list[Trained | TrainingDivergedError]:
+        began, worked = time.monotonic(), time.process_time()
+        try:
+            for fit in self.all:
+                fit.at_start()
+            self._restore()
+            for fit in self.all:
+                fit.tell("begin")
+            self._stack(self.all)
+            schedule = self.trainer.schedule
+            for number in range(len(schedule.stages)):
+                if self.fits and self.fits[0].update < schedule.before(number + 1):
+                    self._stage(number)
+            for fit in self.fits:
+                fit.tell("end")
+                self.outcomes[fit] = fit.result(began, worked)
+        finally:
+            for fit in self.all:
+                for callback in fit.callbacks:
+                    callback.close()
+        return [self.outcomes[fit] for fit in self.all]
+
+    def _restore(self):
+        """All from checkpoints of the same update, or all from their starts."""
+        if len(self.all) == 1:
+            if not self.all[0].restore():
+                self.all[0].take_start()
+        else:
+            common = set.intersection(*(set(fit.numbers()) for fit in self.all))
+            for number in sorted(common, reverse=True):
+                try:
+                    for fit in self.all:
+                        fit.restore(number)
+                    break
+                except DamagedError as error:
+                    print(f"warning: {error}; trying the one before", flush=True)
+            else:
+                for fit in self.all:
+                    fit.take_start()
+        if len({fit.update for fit in self.all}) > 1:
+            raise InputError("start: the seeds that train together are at different updates")
+
+    def _stack(self, fits):
+        """Takes the state of these networks into what the loop carries."""
+        self.fits = fits
+        self.lanes = () if len(self.all) == 1 else (len(fits),)
+        if not fits:
+            return
+        carries = [{"flat": fit.flat, **fit.state} for fit in fits]
+        join = tf.nest.map_structure(lambda *of: tf.stack(of), *carries) if self.lanes else None
+        self.carry = (join or carries[0]) | {"update": tf.constant(fits[0].update, tf.int64)}
+        seeds = [fit.seed for fit in fits]
+        self.seeds = tf.constant(seeds if self.lanes else seeds[0], tf.int64)
+
+    def _stage(self, number: int):
+        trainer, schedule = self.trainer, self.trainer.schedule
+        stage, before = schedule.stages[number], schedule.before(number)
+        end, drawn = before + stage.updates, schedule.drawn(number)
+        for fit in self.fits:
+            fit.stage = number
+        if self.fits[0].update == before:
+            self.carry["guard"] = guard.enter_stage(self.carry["guard"])
+            for fit in self.fits:
+                fit.rate_factor = 1.0
+                fit.tell("enter_stage")
+        events = sorted({RECORD_EVERY, *(c.every for c in self.fits[0].callbacks if c.every)})
+        length, compiling = FIRST_CALLS, True
+        while self.fits and (update := self.fits[0].update) < end:
+            stop = min(end, update + length, *(update - update % n + n for n in events))
+            began = time.monotonic()
+            factors = [fit.rate_factor for fit in self.fits]
+            numbers = (stage.rate, float(stage.warmup), factors if self.lanes else factors[0])
+            call = trainer._call(stage, self.lanes)
+            with solver_errors():
+                self.carry, out = call(
+                    self.seeds,
+                    self.carry,
+                    *(tf.constant(n, tf.int64) for n in (before, drawn, stop)),
+                    [tf.constant(n, tf.float32) for n in numbers],
+                )
+            self._read()
+            done = self.fits[0].update
+            if not compiling:
+                seconds = (time.monotonic() - began) / (done - update)
+                length = int(min(max(SECONDS_PER_CALL / seconds, 1), UPDATES_PER_CALL))
+            compiling = False
+            lost = [fit for fit in self.fits if self._after_call(fit, number, out, done == end)]
+            if any(fit.stopping for fit in self.fits):
+                for fit in self.fits:
+                    fit.save()
+                names = ", ".join(fit.name for fit in self.fits)
+                raise TrainingStoppedError(f"{names}, update {done}")
+            if lost:
+                self._stack([fit for fit in self.fits if fit not in lost])
+
+    def _read(self):
+        for lane, fit in enumerate(self.fits):
+            fit.take(self.carry, lane if self.lanes else None)
+
+    def _after_call(self, fit: Fit, number: int, out, ended: bool) -> bool:
+        """The turns of a network's callbacks; True if it cannot go on."""
+        fit.tell("called")
+        if fit.skipped_in_row:
+            stopping = fit.skipped_in_row >= GUARD_PATIENCE
+            if len(fit.reasons) < DIAGNOSES or stopping:
+                reason = self.trainer.diagnose(fit, number)
+                fit.reasons.append(f"update {fit.update}: {reason}")
+                fit.tell("skipped", reason)
+            if stopping:
+                fit.save()
+                self.outcomes[fit] = fit.diverged()
+                return True
+        turns = [c for c in fit.callbacks if c.every and fit.update % c.every == 0]
+        if ended or turns or fit.update % RECORD_EVERY == 0:
+            lane = self.fits.index(fit)
+            own = {k: v[lane] if self.lanes else v for k, v in out.items()}
+            values = {
+                "training/learning_rate": own["rate"],
+                "training/gradient_norm": own["gradient_norm"],
+                "training/loss": fit.loss,
+                "training/skipped": fit.skipped,
+                "training/horizon": self.trainer.schedule.stages[number].unrolling.steps,
+            }
+            norms = enumerate(own["by_step"].numpy(), start=1)
+            fit.record(values | {f"gradient_by_step/{k:02d}": norm for k, norm in norms})
+        for callback in turns:
+            callback.turn(fit)
+        return False
