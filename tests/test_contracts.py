@@ -194,7 +194,8 @@ def test_a_network_that_leaves_out_an_obstacle(tmp_path):
     domain = Domain((6, 6), (P, R), mask=mask)
 
     def make(seed, policy):
-        return nets.build("graph", domain, 2, 1, **SMALL["graph"], seed=seed, dtype=policy)
+        options = {**SMALL["graph"], "initial": "glorot", "seed": seed, "dtype": policy}
+        return nets.build("graph", domain, 2, 1, **options)
 
     check_net(make, (6, 6), (2, 1), tmp_path, mask)
 

@@ -21,7 +21,8 @@ every_net = pytest.mark.parametrize("name", nets.NETS)
 
 
 def build(name, domain=RING, dtype="float64", seed=0, **options):
-    return nets.build(name, domain, 2, 1, **{**SMALL[name], **options}, seed=seed, dtype=dtype)
+    options = {**SMALL[name], "initial": "glorot", **options}
+    return nets.build(name, domain, 2, 1, **options, seed=seed, dtype=dtype)
 
 
 def random_input(domain=RING, dtype="float64", batch=2):

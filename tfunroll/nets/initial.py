@@ -7,7 +7,13 @@ from tfunroll.core import check_choice
 
 INITIAL = ("glorot", "fan_in", "zero", "glorot_zero", "he_zero")
 # Starts chosen on validation data, for the architectures that were measured: docs/networks.md.
-BEST = {"resnet": "zero"}
+BEST = {
+    "resnet": "zero",
+    "unet": "glorot_zero",
+    "fno": "zero",
+    "graph": "glorot_zero",
+    "transformer": "zero",
+}
 MATRICES = ("kernel", "qkv", "mix")  # [in, out], by the names that layers give them
 BIASES = ("bias", "mix_bias")
 
