@@ -16,7 +16,7 @@ BEGAN = time.perf_counter()
 from absl import app, flags  # noqa: E402
 from side_by_side import limit_threads, show  # noqa: E402
 
-from tfunroll import cli  # noqa: E402
+from tfunroll.runs import cli  # noqa: E402
 
 flags.DEFINE_string("curriculum", "", "the demo's if empty")
 flags.DEFINE_string("data_dir", "", "folder of datasets; TFDS's default if empty")
