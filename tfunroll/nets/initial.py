@@ -10,6 +10,7 @@ INITIAL = ("glorot", "fan_in", "zero", "glorot_zero", "he_zero")
 BEST = {
     "resnet": "zero",
     "unet": "glorot_zero",
+    "attention_unet": "glorot_zero",
     "fno": "zero",
     "graph": "glorot_zero",
     "transformer": "zero",

@@ -341,13 +341,14 @@ class Updates:
         updates(50)["gradient_norm"]          # of the last of 50 updates
 
     Args:
-      stage: its unrolling, rate, warm-up and batch size count. seeds: one or several side by side.
+      stage: as of a schedule with the decay of the trainer's. seeds: one or several side by side.
     Attributes:
       carry: weights, optimizer, guard and update counter, as in core.
     """
 
     def __init__(self, trainer: Trainer, stage: Stage, seeds: int | Sequence[int] = 0):
-        trainer = trainer.with_schedule(Schedule((stage,), decay_every=0))
+        whole = trainer.schedule
+        trainer = trainer.with_schedule(Schedule((stage,), whole.decay_rate, whole.decay_every))
         each = [seeds] if isinstance(seeds, int) else list(seeds)
         lanes = () if isinstance(seeds, int) else (len(each),)
         weights = tf.constant(np.stack([trainer._initial(seed) for seed in each]), trainer.dtype)
