@@ -413,7 +413,7 @@ def test_starts_are_told_by_validation_and_by_what_they_do_to_unrolling():
     found = starts.initial(gathered)
     assert "fan_in 0.50" in found.ours
     assert "zero 0.25" in found.ours
-    assert "resnet zero (default zero), unet zero (default glorot)" in found.why
+    assert "resnet zero (default zero), unet zero (default glorot_zero)" in found.why
     gains = found.ours.partition("WIG/ONE on the tests: ")[2]
     ratio = {part.split()[0]: float(part.split()[1]) for part in gains.split("; ")}
     assert ratio["glorot"] == pytest.approx(0.4, rel=0.1)
