@@ -72,5 +72,16 @@ def test_a_line_or_an_event_that_a_kill_cut_short_is_dropped(tmp_path, lost):
     assert sorted(events(tmp_path)) == sorted(events(tmp_path / "whole"))
 
 
+def test_values_that_are_no_numbers_survive_a_stop(tmp_path):
+    """As of a validation that diverged."""
+    file = HistoryFile(tmp_path)
+    file.start(0)
+    file.scalars(10, {"validation/relative_error": np.nan, "training/loss": np.inf})
+    for _ in range(2):
+        file.start(10)
+    assert np.isnan(read_history(tmp_path)["value"][0])
+    assert np.isposinf(read_history(tmp_path)["value"][1])
+
+
 def test_no_history_yet(tmp_path):
     assert len(read_history(tmp_path)) == 0

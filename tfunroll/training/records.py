@@ -29,7 +29,9 @@ class HistoryFile:
         self._folder.mkdir(parents=True, exist_ok=True)
         history = read_history(self._folder)
         with replacing(self._folder / HISTORY) as new:
-            history[history["update"] <= update].to_csv(new, index=False, float_format="%.9g")
+            history[history["update"] <= update].to_csv(
+                new, index=False, float_format="%.9g", na_rep="nan"
+            )
 
     def scalars(self, update: int, values: Mapping[str, float]) -> None:
         """Appends values by name."""
@@ -97,7 +99,7 @@ def read_history(folder: pathlib.Path) -> pd.DataFrame:
     except FileNotFoundError:
         lines = []
     rows = [line.rstrip().split(",") for line in lines if line.endswith("\n")]
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS).replace({"value": {"": "nan"}})
     return table.astype({"update": int, "quantity": str, "value": float})
 
 
