@@ -217,6 +217,27 @@ def test_plateau_halves_the_rate(data, tmp_path):
         eager(data, Schedule((FIRST,), plateau=1))
 
 
+def test_a_checkpoint_by_the_clock_holds_the_turns_before_it(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfunroll.training.callbacks.SECONDS_PER_CHECKPOINT", 0.0)
+    schedule = Schedule((Stage(ONE, 80, 1e-12),), decay_every=0, plateau=1)
+
+    class Kill(Callback):
+        def called(self, fit):
+            if fit.update > 40:
+                raise KilledError
+
+    def rate(*more):
+        callbacks = [Validation(data.validation, 20, 5), Checkpoint(1000), *more]
+        return eager(data, schedule, callbacks=callbacks).fit(0, tmp_path).history
+
+    with pytest.raises(KilledError):
+        rate(Kill())
+    found = rate()
+    assert found[found["quantity"] == "training/learning_rate"]["value"].iloc[-1] == pytest.approx(
+        1e-12 / 4  # after two of three validations without gain, one of them before the kill
+    )
+
+
 def test_stages_of_one_horizon_share_a_stream_of_windows(data):
     """Three stages of one rate are one long stage: the same windows, so the same weights."""
     cut = [Stage(WIG(2), n, 1e-2, batch_size=4) for n in (4, 5, 3)]

@@ -47,7 +47,7 @@ class Callback:
         """Before the first update of a training, or after it was restored."""
 
     def called(self, fit) -> None:
-        """After each compiled call, of some updates, whatever their number."""
+        """After each compiled call, of some updates, and the turns at its end."""
 
     def turn(self, fit) -> None:
         """At a multiple of ``every``."""

@@ -371,7 +371,6 @@ class Run:
 
     def _after_call(self, fit: Fit, number: int, out, ended: bool) -> bool:
         """The turns of a network's callbacks; True if it cannot go on."""
-        fit.tell("called")
         if fit.skipped_in_row:
             stopping = fit.skipped_in_row >= GUARD_PATIENCE
             if len(fit.reasons) < DIAGNOSES or stopping:
@@ -397,4 +396,5 @@ class Run:
             fit.record(values | {f"gradient_by_step/{k:02d}": norm for k, norm in norms})
         for callback in turns:
             callback.turn(fit)
+        fit.tell("called")  # last, so that a checkpoint by the clock holds what turns have changed
         return False

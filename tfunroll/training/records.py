@@ -92,7 +92,7 @@ class TensorBoardFiles:
 def read_history(folder: pathlib.Path) -> pd.DataFrame:
     """The scalars of a network's training with COLUMNS; empty if it has none yet.
 
-    A last line that a kill cut short is left out.
+    A last line that a kill cut short is left out; of two values of one update the later counts.
     """
     try:
         lines = (pathlib.Path(folder) / HISTORY).read_text(encoding="utf-8").splitlines(True)[1:]
@@ -100,6 +100,7 @@ def read_history(folder: pathlib.Path) -> pd.DataFrame:
         lines = []
     rows = [line.rstrip().split(",") for line in lines if line.endswith("\n")]
     table = pd.DataFrame(rows, columns=COLUMNS).replace({"value": {"": "nan"}})
+    table = table.drop_duplicates(["update", "quantity"], keep="last", ignore_index=True)
     return table.astype({"update": int, "quantity": str, "value": float})
 
 
