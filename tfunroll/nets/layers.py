@@ -85,7 +85,7 @@ def channels_last(x: tf.Tensor) -> tf.Tensor:
 
 
 def padded(x: tf.Tensor, reach: int, boundary) -> tf.Tensor:
-    """A field with ``reach`` cells of its boundary on every side, as ``convolve`` takes it.
+    """A field with ``reach`` cells of its boundary on every side.
 
     Args:
       x: [batch, y, x, channel], or in one dimension [channel, x, batch], with K seeds in front.
@@ -94,12 +94,6 @@ def padded(x: tf.Tensor, reach: int, boundary) -> tf.Tensor:
         return pad(x, reach, boundary)
     before = x.shape.rank - 3  # axes besides that of x which ``pad`` must pass over
     return pad(x, [*[(0, 0)] * before, (reach, reach)], boundary * (1 + before))
-
-
-def inside(x: tf.Tensor, reach: int, dimensions: int) -> tf.Tensor:
-    """The inverse of ``padded``."""
-    cut = slice(reach, -reach or None)
-    return x[:, cut, cut] if dimensions == 2 else x[..., cut, :]
 
 
 @tf.custom_gradient

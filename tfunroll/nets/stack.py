@@ -11,7 +11,6 @@ from tfunroll.nets.layers import (
     channels_first,
     channels_last,
     convolve_2d,
-    inside,
     leaky_relu,
     lines_of,
     padded,
@@ -63,12 +62,26 @@ class ResidualStack(keras.layers.Layer):
     def call(self, x):
         if len(self.boundary) == 1:
             return channels_last(self.lines(channels_first(x, seeds(self.kernel))))
-        return self.lines(x)
+        parts = self._apart(self.kernel), self._apart(self.bias)
+        layers = [self._convolution(*one) for one in zip(*parts, strict=True)]
+        for first, second in zip(layers[::2], layers[1::2], strict=True):
+            x = leaky_relu(second(leaky_relu(first(x))) + x)
+        return x
+
+    def _apart(self, weight):
+        """Of each convolution, in their order."""
+        front = [*seeds(weight)]
+        shape = [*front, 2 * self.depth, *weight.shape[2:]]
+        return tf.unstack(tf.reshape(tf.convert_to_tensor(weight), shape), axis=len(front))
+
+    def _convolution(self, kernel, bias):
+        reach = self.kernel_size // 2
+        return lambda x: each(tf.add, convolve_2d(padded(x, reach, self.boundary), kernel), bias)
 
     def lines(self, x: tf.Tensor) -> tf.Tensor:
-        """The same, in one dimension with channels first, as Conv.lines."""
+        """The same in one dimension with channels first, as Conv.lines."""
         kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
-        return residual_blocks(x, kernel, bias, self.boundary)
+        return residual_lines(x, kernel, bias, self.boundary)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
@@ -78,58 +91,40 @@ class ResidualStack(keras.layers.Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def residual_blocks(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, boundary) -> tf.Tensor:
-    """The blocks of ResidualStack as a loop over their convolutions, compiled once.
+def residual_lines(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, boundary) -> tf.Tensor:
+    """The blocks of ResidualStack in one dimension, as a loop over their convolutions.
 
         x_{j+1} = σ(conv_j(x_j) + [j odd] x_{j−1}),  j = 0 … 2 depth − 1
 
-    Its gradient is a loop of its own. All that is kept is x_j with their ghost cells.
+    The gradient is a loop too. All that is kept for it is x_j, with its ghost cells.
 
     Args:
-      x: as in layers.padded.
-      kernel: [depth, 2, taps · width, width]. bias: [depth, 2, width]. With K seeds in front.
+      x: [channel, x, batch].
+      kernel: [depth, 2, taps · width, width]. bias: [depth, 2, width].
+      All may have K seeds in front.
     """
-    dimensions, width = len(boundary), bias.shape[-1]
-    front = [*bias.shape[:-3]]  # seeds
-    count = 2 * bias.shape[-3]
-    taps = round((kernel.shape[-2] // width) ** (1 / dimensions))
-    over_samples = -1 if dimensions == 1 else -2
-    over_space = -2 if dimensions == 1 else [1, 2]
+    front, width = [*bias.shape[:-3]], bias.shape[-1]
+    count, taps = 2 * bias.shape[-3], kernel.shape[-2] // width
 
     def in_order(weight, rank):
         """Convolutions first, then seeds."""
         weight = tf.reshape(weight, [*front, count, *weight.shape[-rank:]])
-        return tf.transpose(weight, [1, 0, *range(2, 2 + rank)]) if front else weight
-
-    def arranged(kernel, bias):
-        kernel = in_order(kernel, 2)
-        return kernel if dimensions == 2 else by_channel(kernel, width), in_order(bias, 1)
+        return _exchange(weight) if front else weight
 
     def as_given(weight, like):
-        weight = tf.transpose(weight, [1, 0, *range(2, weight.shape.rank)]) if front else weight
-        return tf.reshape(weight, like.shape)
+        return tf.reshape(_exchange(weight) if front else weight, like.shape)
+
+    def arranged(kernel):
+        return by_channel(in_order(kernel, 2), width)
 
     def wide(x):
         return padded(x, taps // 2, boundary)
 
     def narrow(x):
-        return inside(x, taps // 2, dimensions)
+        return x[..., taps // 2 : x.shape[-2] - taps // 2, :]
 
-    def convolve(x, kernel, bias):
-        if dimensions == 2:
-            return each(tf.add, convolve_2d(x, kernel), bias)
-        return lines_of(x, kernel, taps) + bias[..., None, None]
-
-    def slopes(x, kernel, dy):
-        if dimensions == 1:
-            return slopes_of_lines(x, kernel, dy, taps)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([x, kernel])
-            y = convolve_2d(x, kernel)  # not used, so no graph computes it
-        return tape.gradient(y, [x, kernel], dy)
-
-    def narrow_slope(x, dy):
-        """The gradient of ``wide``."""
+    def to_narrow(x, dy):
+        """The gradient of ``wide`` at x."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
             y = wide(x)
@@ -137,12 +132,13 @@ def residual_blocks(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, boundary) 
 
     @tf.custom_gradient
     def stack(x, kernel, bias):
-        kernels, biases = arranged(kernel, bias)
+        kernels, biases = arranged(kernel), in_order(bias, 1)
+        zero = tf.zeros([], x.dtype)
 
         def body(j, x, before, kept):
             p = wide(x)
-            y = convolve(p, kernels[j], biases[j])
-            y = leaky_relu(y + tf.where(j % 2 == 1, before, tf.zeros([], x.dtype)))
+            y = lines_of(p, kernels[j], taps) + biases[j][..., None, None]
+            y = leaky_relu(y + tf.where(j % 2 == 1, before, zero))
             return j + 1, y, x, kept.write(j, p)
 
         kept = tf.TensorArray(x.dtype, size=count + 1, element_shape=wide(x).shape)
@@ -152,19 +148,18 @@ def residual_blocks(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, boundary) 
         kept = kept.write(count, wide(out)).stack()
 
         def gradient(dy):
-            kernels, _ = arranged(kernel, bias)  # again: a loop over steps would keep them all
+            kernels = arranged(kernel)  # again: a loop over steps would keep those of every step
 
             def back(j, dy, later, by_kernel, by_bias):
                 # σ is increasing: its slope follows from the sign of its value
                 dy = tf.where(narrow(kept[j + 1]) > 0, dy, SLOPE * dy)
-                dp, d_kernel = slopes(kept[j], kernels[j], dy)
-                dx = narrow_slope(narrow(kept[j]), dp)
-                dx += tf.where(j % 2 == 0, later, tf.zeros([], dy.dtype))
-                # summed over samples once for all: XLA takes longer over both sums in one
-                by_bias = by_bias.write(j, tf.reduce_sum(dy, over_space))
+                dp, d_kernel = slopes_of_lines(kept[j], kernels[j], dy, taps)
+                dx = to_narrow(narrow(kept[j]), dp) + tf.where(j % 2 == 0, later, zero)
+                # over x alone: both sums at once are slow in XLA, and samples can wait
+                by_bias = by_bias.write(j, tf.reduce_sum(dy, -2))
                 return j - 1, dx, dy, by_kernel.write(j, d_kernel), by_bias
 
-            shapes = kernels.shape[1:], tf.reduce_sum(dy, over_space).shape
+            shapes = kernels.shape[1:], tf.reduce_sum(dy, -2).shape
             sums = [tf.TensorArray(dy.dtype, count, element_shape=shape) for shape in shapes]
             _, dx, _, by_kernel, by_bias = tf.while_loop(
                 lambda j, *_: j >= 0,
@@ -172,14 +167,15 @@ def residual_blocks(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, boundary) 
                 (tf.constant(count - 1), dy, tf.zeros_like(dy), *sums),
                 maximum_iterations=count,
             )
-            by_kernel, by_bias = by_kernel.stack(), by_bias.stack()
-            if dimensions == 1:
-                by_kernel = by_tap(by_kernel, width)
-            else:
-                by_bias = tf.reshape(by_bias, [count, *front, -1, width])
-            by_bias = tf.reduce_sum(by_bias, over_samples)
-            return dx, as_given(by_kernel, kernel), as_given(by_bias, bias)
+            d_kernel = by_tap(by_kernel.stack(), width)
+            d_bias = tf.reduce_sum(by_bias.stack(), -1)
+            return dx, as_given(d_kernel, kernel), as_given(d_bias, bias)
 
         return out, gradient
 
     return stack(x, kernel, bias)
+
+
+def _exchange(x):
+    """[a, b, ...] -> [b, a, ...]."""
+    return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
