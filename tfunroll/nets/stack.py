@@ -1,4 +1,7 @@
-"""A stack of equal residual blocks: one weight per role, one loop over the blocks."""
+"""A stack of equal residual blocks: one weight per role, and in one dimension one loop.
+
+Times with and without: docs/design.md, "Equal blocks are one weight and one loop".
+"""
 
 import keras
 import tensorflow as tf
@@ -49,10 +52,10 @@ class ResidualStack(keras.layers.Layer):
         width = input_shape[-1]
         rows = width * self.kernel_size ** len(self.boundary)
         limit = (6.0 / (2 * rows)) ** 0.5  # Glorot & Bengio (2010)
-        each = self.seeds or [None] * 2 * self.depth
+        numbers = self.seeds or [None] * 2 * self.depth
 
         def start(shape, dtype):
-            draw = [keras.initializers.RandomUniform(-limit, limit, seed=seed) for seed in each]
+            draw = [keras.initializers.RandomUniform(-limit, limit, seed=seed) for seed in numbers]
             return tf.reshape(tf.stack([one(shape[2:], dtype=dtype) for one in draw]), shape)
 
         shape = (self.depth, 2, rows, width)
