@@ -174,7 +174,12 @@ def check_net(make, shape, channels, folder, mask=None):
     again = type(net).from_config(net.get_config())
     again.build((None, *shape, channels[0]))
     np.testing.assert_array_equal(again(x), net(x), "its configuration loses something")
-    kernels = [v.numpy() for v in net.variables if v.ndim > 1 and np.ptp(v) > 0]
+    kernels = [  # of a stack of layers each
+        v.numpy()[k]
+        for v in net.variables
+        if v.ndim > 1 and np.ptp(v) > 0
+        for k in np.ndindex(tuple(v.shape[:-2]))
+    ]
     for a, b in itertools.combinations(kernels, 2):
         assert a.shape != b.shape or (a != b).any(), "two layers start alike"
 

@@ -1,5 +1,6 @@
 """Initial weights: their sizes, what an untrained network does, and how chains grow."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +8,7 @@ import tensorflow as tf
 from tfunroll import nets, systems
 from tfunroll.core import Domain, InputError
 from tfunroll.nets import INITIAL, NETS
+from tfunroll.nets.fno import SpectralConv
 from tfunroll.runs.config import RunConfig
 
 RING = Domain((16,), (("periodic", "periodic"),))
@@ -21,10 +23,30 @@ def matrices(net):
     """(matrix, bias or None, fan in, fan out) of every layer that has a matrix but the last."""
     for layer in net.layers:
         weights = {w.name: w.numpy() for w in layer.trainable_variables}
-        kernel = weights.get("kernel")
-        if layer is not net.last_layer and kernel is not None and kernel.ndim == 2:
-            taps = getattr(layer, "kernel_size", 1) ** len(RING.shape)
-            yield kernel, weights.get("bias"), kernel.shape[0], taps * kernel.shape[1]
+        kernel, bias = weights.get("kernel"), weights.get("bias")
+        if kernel is None or layer is net.last_layer or isinstance(layer, SpectralConv):
+            continue
+        taps = getattr(layer, "kernel_size", 1) ** len(RING.shape)
+        for k in np.ndindex(kernel.shape[:-2]):  # of a stack all
+            one = kernel[k]
+            yield one, None if bias is None else bias[k], one.shape[0], taps * one.shape[1]
+
+
+def test_a_stack_starts_as_single_layers_did():
+    """Keras's generator per convolution, in their order; and ours, by their number."""
+    net = build(width=3, depth=2, seed=2)
+    limit = (6 / 18) ** 0.5
+    for number, kernel in enumerate(net.stack.kernel.numpy().reshape(4, 9, 3)):
+        draw = keras.initializers.RandomUniform(-limit, limit, seed=2001 + number)
+        np.testing.assert_array_equal(kernel, draw((9, 3), "float64"))
+    net = build(width=3, depth=2, seed=2, initial="fan_in")
+    biases = net.stack.bias.numpy().reshape(4, 3)
+    for number, kernel in enumerate(net.stack.kernel.numpy().reshape(4, 9, 3)):
+        rng = np.random.default_rng([2, 1 + number])
+        np.testing.assert_array_equal(kernel, rng.uniform(-1 / 3, 1 / 3, (9, 3)))
+        np.testing.assert_array_equal(biases[number], rng.uniform(-1 / 3, 1 / 3, 3))
+    last = np.random.default_rng([2, 5]).uniform(-1 / 3, 1 / 3, (9, 1))
+    np.testing.assert_array_equal(net.last.kernel, last)
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +13,7 @@ from contracts import shaken
 from tfunroll import nets
 from tfunroll.core import Domain, InputError, check_keras_backend
 from tfunroll.nets.layers import Conv, convolve_2d, leaky_relu
+from tfunroll.nets.stack import ResidualStack
 from tfunroll.ops.boundary import pad
 
 KS = Domain((48,), (("periodic", "periodic"),))
@@ -20,6 +22,16 @@ PLANE = Domain((6, 8), (("periodic", "periodic"), ("periodic", "periodic")))
 
 def random_input(domain=KS, dtype=tf.float64, batch=3):
     return tf.constant(np.random.default_rng(1).normal(size=(batch, *domain.shape, 2)), dtype)
+
+
+def conv_of(kernel, bias, boundary=KS.boundary):
+    """The layer Conv with these weights."""
+    size = round((kernel.shape[0] / kernel.shape[1]) ** (1 / len(boundary)))
+    conv = Conv(kernel.shape[1], boundary, size, dtype="float64")
+    conv.build((*[None] * (1 + len(boundary)), kernel.shape[1]))
+    conv.kernel.assign(kernel)
+    conv.bias.assign(bias)
+    return conv
 
 
 def test_weight_count_of_the_study():
@@ -95,11 +107,60 @@ def test_conv_refuses_an_even_kernel():
 def test_resnet_equals_its_formula():
     net = shaken(nets.build("resnet", KS, 2, 1, width=5, depth=2, dtype="float64"))
     x = random_input()
+    assert net.stack.kernel.shape == (2, 2, 15, 5)
     h = net.first(x)
-    for conv1, conv2 in net.blocks:
-        h = leaky_relu(conv2(leaky_relu(conv1(h))) + h)
+    for kernels, biases in zip(net.stack.kernel.value, net.stack.bias.value, strict=True):
+        one = [conv_of(kernels[k], biases[k]) for k in (0, 1)]
+        h = leaky_relu(one[1](leaky_relu(one[0](h))) + h)
     np.testing.assert_allclose(net(x), net.last(h), atol=1e-14)
     np.testing.assert_allclose(leaky_relu(tf.constant([-2.0, 3.0])), [-0.02, 3.0])
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("kinds", [("periodic", "periodic"), ("zero", "replicate")])
+@pytest.mark.parametrize(("shape", "size"), [((9,), 3), ((9,), 1), ((9,), 5), ((5, 6), 3)])
+def test_a_stack_and_its_gradient_are_those_of_its_blocks(shape, size, kinds, jit):
+    """Values and slopes, in a loop over steps, whose gradient meets the loop over blocks."""
+    boundary = (kinds,) * len(shape)
+    stack = ResidualStack(3, boundary, size, seeds=range(6), dtype="float64")
+    x = tf.constant(np.random.default_rng(1).normal(size=(2, *shape, 4)))
+    stack.build(x.shape)
+    shaken(stack)
+
+    def by_blocks(x):
+        weights = zip(stack.kernel.value, stack.bias.value, strict=True)
+        for kernels, biases in weights:
+            h = leaky_relu(conv_of(kernels[0], biases[0], boundary)(x))
+            x = leaky_relu(conv_of(kernels[1], biases[1], boundary)(h) + x)
+        return x
+
+    wanted = by_blocks(0.5 * by_blocks(x))
+    h = 1e-6
+    direction = [np.random.default_rng(k).normal(size=v.shape) for k, v in enumerate(stack.weights)]
+
+    @tf.function(jit_compile=jit, autograph=False)
+    def twice(x, *weights):
+        with tf.GradientTape() as tape:
+            tape.watch([x, *weights])
+            scope = keras.StatelessScope(zip(stack.weights, weights, strict=True))
+
+            def step(k, y):
+                with scope:
+                    return k + 1, stack(y * tf.where(k == 0, tf.ones([], y.dtype), 0.5))
+
+            y = tf.while_loop(lambda k, _: k < 2, step, (0, x), maximum_iterations=2)[1]
+            loss = tf.reduce_sum(tf.sin(y))
+        return y, loss, tape.gradient(loss, [x, *weights])
+
+    weights = [w.value for w in stack.weights]
+    y, _, slopes = twice(x, *weights)
+    np.testing.assert_allclose(y, wanted, rtol=1e-12, atol=1e-12)
+    moved = []
+    for step in (h, -h):
+        there = [w + step * d for w, d in zip(weights, direction, strict=True)]
+        moved.append(twice(x + step * x**2, *there)[1])
+    exact = sum(tf.reduce_sum(g * d) for g, d in zip(slopes, [x**2, *direction], strict=True))
+    np.testing.assert_allclose((moved[0] - moved[1]) / (2 * h), exact, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ def test_the_vector_holds_the_variables_in_their_order():
     np.testing.assert_array_equal(weights.read(), np.concatenate(wanted))
     assert weights.size == net.count_params() == sum(map(len, wanted))
     one = "kernel {}x{}; bias {}".format
-    assert weights.layout == "; ".join([one(6, 3, 3), one(9, 3, 3), one(9, 3, 3), one(9, 1, 1)])
+    stack = one("1x2x9", 3, "1x2x3")
+    assert weights.layout == "; ".join([one(6, 3, 3), stack, one(9, 1, 1)])
 
 
 def test_writing_what_another_network_reads_makes_it_the_same():

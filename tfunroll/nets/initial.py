@@ -47,21 +47,33 @@ def set_initial(net: keras.Model, name: str) -> None:
     """
     check_choice("initial", name, INITIAL)
     if name in ("fan_in", "zero", "he_zero"):
-        for number, layer in enumerate(net.layers):
-            rng = np.random.default_rng([net.seed, number])
-            _draw(layer, rng, *((6.0, 0.0) if name == "he_zero" else (1.0, 1.0)))
+        number = 0  # of layers, of which a stack holds several
+        for layer in net.layers:
+            count = getattr(layer, "layers_in_stack", 1)
+            rngs = [np.random.default_rng([net.seed, number + k]) for k in range(count)]
+            _draw(layer, rngs, *((6.0, 0.0) if name == "he_zero" else (1.0, 1.0)))
+            number += count
     if name.endswith("zero"):
         for weight in net.last_layer.trainable_variables:
             weight.assign(np.zeros(weight.shape))
 
 
-def _draw(layer, rng, of_matrix: float, of_bias: float) -> None:
-    """Uniform in ±√(c / fan_in), c of a matrix and of a bias; in layers that hold a matrix."""
-    matrices = [w for w in layer.trainable_variables if w.name in MATRICES and len(w.shape) == 2]
+def _draw(layer, rngs, of_matrix: float, of_bias: float) -> None:
+    """Uniform in ±√(c / fan_in), c of a matrix and of a bias; in layers that hold a matrix.
+
+    One generator for each layer of a stack, whose weights have two axes in front.
+    """
+    front = 2 if hasattr(layer, "layers_in_stack") else 0
+
+    def named(names, rank):
+        weights = layer.trainable_variables
+        return [w for w in weights if w.name in names and len(w.shape) == front + rank]
+
+    matrices = named(MATRICES, 2)
     if not matrices:
         return
-    biases = [w for w in layer.trainable_variables if w.name in BIASES and len(w.shape) == 1]
-    for weights, c in ((matrices, of_matrix), (biases, of_bias)):
-        for weight in weights:
-            limit = (c / matrices[0].shape[0]) ** 0.5
-            weight.assign(rng.uniform(-limit, limit, weight.shape))
+    limits = [(c / matrices[0].shape[-2]) ** 0.5 for c in (of_matrix, of_bias)]
+    weights = [(w, limits[0]) for w in matrices] + [(w, limits[1]) for w in named(BIASES, 1)]
+    drawn = [[rng.uniform(-c, c, w.shape[front:]) for w, c in weights] for rng in rngs]
+    for (weight, _), values in zip(weights, zip(*drawn, strict=True), strict=True):
+        weight.assign(np.reshape(values, weight.shape))

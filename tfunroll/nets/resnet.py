@@ -4,7 +4,8 @@ import keras
 
 from tfunroll.nets.base import Net
 from tfunroll.nets.lanes import seeds
-from tfunroll.nets.layers import Conv, channels_first, channels_last, leaky_relu
+from tfunroll.nets.layers import channels_first, channels_last, leaky_relu
+from tfunroll.nets.stack import ResidualStack
 
 
 @keras.saving.register_keras_serializable("tfunroll")
@@ -33,9 +34,13 @@ class ResNet(Net):
     def __init__(self, width=None, depth=None, widths=(), **kwargs):
         super().__init__(**kwargs)
         self.width, self.depth, self.widths = width, depth, tuple(widths)
-        self.first = None if widths else self.conv(width)
-        sizes = self.widths or (width,) * depth
-        self.blocks = [(self.conv(size), self.conv(size)) for size in sizes]
+        if widths:
+            self.blocks = [(self.conv(size), self.conv(size)) for size in widths]
+        else:
+            self.first = self.conv(width)
+            drawn = [next(self._seeds) for _ in range(2 * depth)]
+            policy = self.dtype_policy
+            self.stack = ResidualStack(depth, self.boundary, seeds=drawn, dtype=policy)
         self.last = self.conv(self.out_channels, dtype=self.variable_dtype)
         self.skips = [self.conv(size, 1) for size in self.widths]
 
@@ -45,13 +50,12 @@ class ResNet(Net):
         plain = self.built and self.compute_dtype == self.variable_dtype
         if len(self.boundary) == 1 and plain:
             lines = channels_first(x, seeds(self.last.kernel))
-            return channels_last(self._stack(lines, Conv.lines))
-        return self._stack(x, Conv.__call__)
+            return channels_last(self._chain(lines, lambda layer, x: layer.lines(x)))
+        return self._chain(x, lambda layer, x: layer(x))
 
-    def _stack(self, x, apply):
-        if self.first is not None:
-            x = apply(self.first, x)
-        for number, (conv1, conv2) in enumerate(self.blocks):
-            skip = apply(self.skips[number], x) if self.widths else x
-            x = leaky_relu(apply(conv2, leaky_relu(apply(conv1, x))) + skip)
+    def _chain(self, x, apply):
+        if not self.widths:
+            return apply(self.last, apply(self.stack, apply(self.first, x)))
+        for (conv1, conv2), skip in zip(self.blocks, self.skips, strict=True):
+            x = leaky_relu(apply(conv2, leaky_relu(apply(conv1, x))) + apply(skip, x))
         return apply(self.last, x)
