@@ -1,1 +1,1 @@
-"""Runs: a configuration as flags and files, its plan, its folder, and the processes that work on it."""
+"""Runs: a configuration as flags and files, its plan, folder, and the processes that work on it."""

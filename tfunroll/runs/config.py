@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from tfunroll.core import MODALITIES, InputError, check_choice, check_solver
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import; flags and --help need not wait for it
-    from tfunroll.systems import System
     from tfunroll.stepping.unrolling import Unrolling
+    from tfunroll.systems import System
 
 PRECISIONS = ("float32", "float64", "mixed_bfloat16")
 JIT = ("auto", "on", "off")

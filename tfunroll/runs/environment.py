@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 import tfunroll
-from tfunroll.runs.config import RunConfig
 from tfunroll.nets import keras  # checked to run on TensorFlow
+from tfunroll.runs.config import RunConfig
 
 
 def environment(config: RunConfig) -> dict[str, str]:

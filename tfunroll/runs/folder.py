@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 
 from tfunroll import systems
-from tfunroll.runs.config import RunConfig
 from tfunroll.core import InputError
 from tfunroll.data import Dataset
 from tfunroll.files import replacing
+from tfunroll.runs.config import RunConfig
 from tfunroll.training.checkpoints import FINISHED, finished_at
 from tfunroll.training.records import HISTORY, read_history
 

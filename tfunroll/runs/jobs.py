@@ -7,18 +7,13 @@ from dataclasses import replace
 
 import pandas as pd
 
-from tfunroll import systems
-from tfunroll.evaluation import averages
-from tfunroll import data
+from tfunroll import data, systems, workers
 from tfunroll.data import inspection
-from tfunroll.evaluation import results
-from tfunroll import workers
-from tfunroll.runs.config import RunConfig
+from tfunroll.evaluation import averages, results
 from tfunroll.evaluation.evaluator import Evaluator, baselines
 from tfunroll.files import write_json
-from tfunroll.runs.models import load_weights, save_description
 from tfunroll.nets.weights import Weights
-from tfunroll.runs.plan import Plan
+from tfunroll.runs.config import RunConfig
 from tfunroll.runs.folder import (
     BASELINES,
     COARSE,
@@ -28,10 +23,12 @@ from tfunroll.runs.folder import (
     shared_folder,
     start_folder,
 )
+from tfunroll.runs.models import load_weights, save_description
+from tfunroll.runs.plan import Plan
 from tfunroll.training import callbacks
 from tfunroll.training.checkpoints import FINISHED, Checkpoints, finished_at
-from tfunroll.training.records import EVENTS, TensorBoardFiles
 from tfunroll.training.fit import CHECKPOINTS, TrainingDivergedError
+from tfunroll.training.records import EVENTS, TensorBoardFiles
 
 
 def load_data(config: RunConfig, report: bool = False) -> data.Dataset:

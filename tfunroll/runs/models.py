@@ -4,13 +4,13 @@ import json
 import pathlib
 
 from tfunroll import systems
-from tfunroll.runs.config import RunConfig
 from tfunroll.core import InputError, Stepper
-from tfunroll.stepping.features import Features
 from tfunroll.files import write_json
 from tfunroll.nets import keras
 from tfunroll.nets.weights import Weights
+from tfunroll.runs.config import RunConfig
 from tfunroll.runs.plan import Plan
+from tfunroll.stepping.features import Features
 from tfunroll.training.checkpoints import Checkpoints
 from tfunroll.training.fit import CHECKPOINTS
 

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tfunroll import nets, systems
-from tfunroll.runs.config import RunConfig
 from tfunroll.core import Stepper
 from tfunroll.data import Dataset
 from tfunroll.evaluation.evaluator import Settings
-from tfunroll.stepping.features import Features
-from tfunroll.stepping.losses import Loss, PhysicsResidual, Supervised
 from tfunroll.nets import keras
 from tfunroll.nets.initial import best
 from tfunroll.nets.weights import Weights
+from tfunroll.runs.config import RunConfig
+from tfunroll.stepping.features import Features
+from tfunroll.stepping.losses import Loss, PhysicsResidual, Supervised
 from tfunroll.systems import System
 from tfunroll.systems.base import TEST_SPLITS
 from tfunroll.training.callbacks import Callback, Checkpoint, Validation

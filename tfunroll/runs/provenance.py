@@ -4,8 +4,8 @@ import json
 import pathlib
 from dataclasses import replace
 
-from tfunroll.runs.config import RunConfig
 from tfunroll.core import InputError
+from tfunroll.runs.config import RunConfig
 from tfunroll.runs.environment import environment
 
 FILE = "evaluation.json"

@@ -11,26 +11,14 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfunroll import plots, systems
-from tfunroll import failures
-from tfunroll.runs import provenance
-from tfunroll.evaluation import results
-from tfunroll import workers
-from tfunroll.runs.config import RunConfig
+from tfunroll import failures, plots, systems, workers
 from tfunroll.core import InputError
-from tfunroll.runs.environment import describe_environment, environment
+from tfunroll.evaluation import results
 from tfunroll.evaluation.evaluator import check_fit
 from tfunroll.files import check_writable, write_json
-from tfunroll.runs.jobs import (
-    evaluate_baselines,
-    evaluate_network,
-    load_data,
-    show_results,
-    train_networks,
-    train_shared,
-)
-from tfunroll.runs.models import check_start
-from tfunroll.runs.plan import Plan
+from tfunroll.runs import provenance
+from tfunroll.runs.config import RunConfig
+from tfunroll.runs.environment import describe_environment, environment
 from tfunroll.runs.folder import (
     BASELINES,
     SHARED,
@@ -46,6 +34,16 @@ from tfunroll.runs.folder import (
     training_outcomes,
     unfinished,
 )
+from tfunroll.runs.jobs import (
+    evaluate_baselines,
+    evaluate_network,
+    load_data,
+    show_results,
+    train_networks,
+    train_shared,
+)
+from tfunroll.runs.models import check_start
+from tfunroll.runs.plan import Plan
 
 # In a folder: results of an evaluation that is not complete yet, and of one that is and takes the
 # place of the old; too deep for gather's globs.
