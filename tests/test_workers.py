@@ -1,5 +1,6 @@
 """Worker processes: who does what, and when one is replaced."""
 
+import mmap
 import os
 import signal
 import subprocess
@@ -11,15 +12,40 @@ import pytest
 from tfunroll import workers
 
 
-@pytest.mark.parametrize(("memory", "processes"), [(0.9, 1), (0.0, 3)])
-def test_a_process_that_holds_too_much_memory_is_replaced(memory, processes, monkeypatch):
+def chain():
+    """Three tasks, one after the other, that say which process they ran in."""
+    after = (("a", ()), ("b", ("a",)), ("c", ("b",)))
+    return [workers.Task(name, os.getpid, (), names) for name, names in after]
+
+
+LIMITS = [(0.9, 0.9, 1), (0.0, 0.9, 3), (0.9, 0.0, 3)]  # of memory and mappings; processes
+
+
+@pytest.mark.parametrize(("memory", "mappings", "processes"), LIMITS)
+def test_a_process_that_is_full_is_replaced(memory, mappings, processes, monkeypatch):
     monkeypatch.setattr(workers, "MEMORY", memory)
-    tasks = [workers.Task(name, os.getpid, (), after) for name, after in
-             (("a", ()), ("b", ("a",)), ("c", ("b",)))]  # fmt: skip
-    found = workers.run_tasks(tasks, 2, 3.0, "test")
+    monkeypatch.setattr(workers, "MAPS", mappings)
+    found = workers.run_tasks(chain(), 2, 3.0, "test")
     assert list(found) == ["a", "b", "c"]
     assert len(set(found.values())) == processes
     assert os.getpid() not in found.values()
+
+
+@pytest.mark.parametrize(("memory", "mappings", "processes"), LIMITS)
+def test_once_this_process_is_full_others_go_on(memory, mappings, processes, monkeypatch):
+    monkeypatch.setattr(workers, "MEMORY", memory)
+    monkeypatch.setattr(workers, "MAPS", mappings)
+    found = workers.run_tasks(chain(), 1, 3.0, "test")
+    assert list(found) == ["a", "b", "c"]
+    assert found["a"] == os.getpid()
+    assert len(set(found.values())) == processes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts /proc/self/maps")
+def test_mappings_are_counted():
+    before = workers._used()[1]
+    kept = [mmap.mmap(-1, 4096, prot=mmap.PROT_READ | (k % 2) * mmap.PROT_WRITE) for k in range(64)]
+    assert workers._used()[1] >= before + len(kept) // 2
 
 
 def signalled(number):

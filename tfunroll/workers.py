@@ -24,6 +24,7 @@ from tfunroll.streams import outlive_readers
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1)
 GRACE = 25.0  # seconds that tasks have to end by themselves once a stop is asked for
 MEMORY = 0.5  # share of the machine's memory that all worker processes together may hold on to
+MAPS = 0.5  # share of the mappings that the kernel allows a process, of which code takes many
 
 _PROGRESS = None  # where reports go: in a worker a queue, else the progress bar itself
 _WEIGHT = 1.0  # of the task at work
@@ -77,7 +78,7 @@ def run_tasks(
     description: str,
     locks: Sequence[pathlib.Path] = (),
 ) -> dict:
-    """Runs all tasks, in ``workers`` processes or, for one, in this process.
+    """Runs all tasks, in ``workers`` processes or, for one, in this process until it is full.
 
     Args:
       tasks: those that others wait for come first.
@@ -103,10 +104,10 @@ def run_tasks(
     bar_format = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}"
     try:
         with tqdm(total=total, desc=description, bar_format=bar_format, smoothing=0.02) as bar:
-            if workers == 1:
-                results = _run_here(tasks, bar)
-            else:
-                results = _run_in_processes(tasks, workers, bar, locks, stops)
+            results = _run_here(tasks, bar) if workers == 1 else {}
+            left = [task for task in tasks if task.name not in results]
+            if left and not _STOP.is_set():
+                results = _run_in_processes(left, workers, bar, locks, stops, results)
     finally:
         _STOP.clear()
         for number, handler in handlers.items():
@@ -133,7 +134,7 @@ def _handle_stops(handler):
     return {n: signal.signal(n, handler) for n in heard}
 
 
-def _run_in_processes(tasks, workers, bar, locks, stops):
+def _run_in_processes(tasks, workers, bar, locks, stops, results):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     drain = threading.Thread(target=_drain, args=(queue, bar), daemon=True)
@@ -146,7 +147,7 @@ def _run_in_processes(tasks, workers, bar, locks, stops):
 
     pools = [start() for _ in range(workers)]
     try:
-        results = _run_in_pools(tasks, pools, start, bar, stops)
+        results = _run_in_pools(tasks, pools, start, bar, stops, results)
         for pool in pools:
             pool.shutdown()
         return results
@@ -171,7 +172,7 @@ def _run_here(tasks, bar):
     global _PROGRESS
     _PROGRESS, results = _Direct(bar), {}
     for task in tasks:
-        if _STOP.is_set():
+        if _STOP.is_set() or (results and _full(_used(), 1)):
             break
         failed = [results[n] for n in task.after if isinstance(results[n], Exception)]
         try:
@@ -183,12 +184,10 @@ def _run_here(tasks, bar):
     return results
 
 
-def _run_in_pools(tasks, pools, start, bar, stops):
-    """Each pool is one worker process; one that has grown beyond its share of memory is replaced.
+def _run_in_pools(tasks, pools, start, bar, stops, results):
+    """Each pool is one worker process; one that is full is replaced.
 
-    TensorFlow never frees the programs that XLA compiled for it: each run of a study leaves half a
-    gigabyte behind. A worker that is told to stop, or killed, stops them all: what it did not
-    finish is no failure.
+    A worker that is told to stop, or killed, stops them all: what it did not finish is no failure.
     """
 
     def stop(reason, status):
@@ -198,8 +197,7 @@ def _run_in_pools(tasks, pools, start, bar, stops):
     def killed():
         stop("a worker process was killed, perhaps for want of memory (fewer --workers?)", 1)
 
-    share = MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / len(pools)
-    results, waiting, running, deadline = {}, list(tasks), {}, None
+    results, waiting, running, deadline = dict(results), list(tasks), {}, None
     while running or (waiting and not _STOP.is_set()):
         free = [i for i in range(len(pools)) if i not in [k for _, k in running.values()]]
         for task in [] if _STOP.is_set() else list(waiting):
@@ -236,7 +234,7 @@ def _run_in_pools(tasks, pools, start, bar, stops):
                 continue
             if stopped and not _STOP.is_set():
                 stop("a worker process was told to stop", 128 + signal.SIGTERM)
-            if used > share:
+            if _full(used, len(pools)):
                 pools[i].shutdown(wait=False)
                 pools[i] = start()
             bar.set_postfix_str(name)
@@ -244,14 +242,40 @@ def _run_in_pools(tasks, pools, start, bar, stops):
 
 
 def _measured(task):
-    """Result or exception, the most bytes this process ever used, whether it was told to stop."""
+    """Result or exception, what this process has used, whether it was told to stop."""
     try:
         result = task()
     except Exception as error:
         result = _portable(error)
+    return result, _used(), _STOP.is_set()
+
+
+def _used() -> tuple[int, int]:
+    """The most bytes this process ever used, and the mappings that it holds."""
     unit = 1 if sys.platform == "darwin" else 1024
-    used = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return result, used, _STOP.is_set()
+    try:
+        with open("/proc/self/maps") as maps:
+            mappings = sum(1 for _ in maps)
+    except OSError:  # no Linux
+        mappings = 0
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, mappings
+
+
+def _full(used: tuple[int, int], processes: int) -> bool:
+    """Whether a process that has used so much, one of so many, should end.
+
+    TensorFlow never frees the programs that XLA compiled for it. Each run of a study leaves up to
+    half a gigabyte behind, and some two thousand mappings: where Linux allows no more of these,
+    compiling fails and the process with it, however much memory is free.
+    """
+    size, mappings = used
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        with open("/proc/sys/vm/max_map_count") as limit:
+            allowed = int(limit.read())
+    except OSError:
+        allowed = sys.maxsize
+    return size > MEMORY * memory / processes or mappings > MAPS * allowed
 
 
 def _portable(error: Exception) -> Exception:
