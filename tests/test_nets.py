@@ -14,6 +14,7 @@ from tfunroll import nets
 from tfunroll.core import Domain, InputError, check_keras_backend
 from tfunroll.nets.layers import Conv, convolve_2d, leaky_relu
 from tfunroll.nets.stack import ResidualStack
+from tfunroll.nets.weights import Weights
 from tfunroll.ops.boundary import pad
 
 KS = Domain((48,), (("periodic", "periodic"),))
@@ -114,6 +115,18 @@ def test_resnet_equals_its_formula():
         h = leaky_relu(one[1](leaky_relu(one[0](h))) + h)
     np.testing.assert_allclose(net(x), net.last(h), atol=1e-14)
     np.testing.assert_allclose(leaky_relu(tf.constant([-2.0, 3.0])), [-0.02, 3.0])
+
+
+def test_a_stack_is_the_same_on_a_gpu(monkeypatch):
+    """There its blocks are written out: one network, and three side by side."""
+    net = shaken(nets.build("resnet", KS, 2, 1, width=5, depth=2, dtype="float64"))
+    weights, x = Weights(net), random_input()
+    flat = tf.stack([weights.read() * k for k in (1, 2, 3)])
+    looped = net(x), weights.at(flat)(tf.tile(x, [3, 1, 1]))
+    monkeypatch.setattr("tfunroll.nets.stack.on_gpu", lambda: True)
+    monkeypatch.setattr("tfunroll.nets.stack.residual_lines", None)
+    for one, other in zip(looped, (net(x), weights.at(flat)(tf.tile(x, [3, 1, 1]))), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("jit", [False, True])

@@ -52,10 +52,7 @@ class Conv(keras.layers.Layer):
     def lines(self, x: tf.Tensor) -> tf.Tensor:
         """The same, in one dimension with channels first, for fast stacks; see channels_first."""
         kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
-        x = padded(x, self.kernel_size // 2, self.boundary)
-        if len(self.boundary) == 2:
-            return each(tf.add, convolve_2d(x, kernel), bias)
-        return convolve_lines(x, kernel) + bias[..., None, None]
+        return convolve(x, kernel, bias, self.kernel_size, self.boundary)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters)
@@ -94,6 +91,16 @@ def padded(x: tf.Tensor, reach: int, boundary) -> tf.Tensor:
         return pad(x, reach, boundary)
     before = x.shape.rank - 3  # axes besides that of x which ``pad`` must pass over
     return pad(x, [*[(0, 0)] * before, (reach, reach)], boundary * (1 + before))
+
+
+def convolve(
+    x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, kernel_size: int, boundary
+) -> tf.Tensor:
+    """A field with its boundary, as ``padded`` takes it, convolved: the layer Conv."""
+    x = padded(x, kernel_size // 2, boundary)
+    if len(boundary) == 2:
+        return each(tf.add, convolve_2d(x, kernel), bias)
+    return convolve_lines(x, kernel) + bias[..., None, None]
 
 
 @tf.custom_gradient
@@ -189,7 +196,7 @@ def convolve_2d(padded: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     filters = kernel.shape[-1]
     size = math.isqrt(kernel.shape[0] // padded.shape[-1])
     kernel = tf.reshape(kernel, [size, size, padded.shape[-1], filters])
-    if tf.config.list_physical_devices("GPU"):
+    if on_gpu():
         return tf.nn.conv2d(padded, kernel, 1, "VALID")
     return _convolve_forwards(padded, kernel)
 
@@ -212,6 +219,11 @@ def _convolve_forwards(padded, kernel):
         return to_padded, tf.transpose(to_kernel, [1, 2, 0, 3])
 
     return tf.nn.conv2d(padded, kernel, 1, "VALID"), gradient
+
+
+def on_gpu() -> bool:
+    """Whether TensorFlow sees one: layers that are faster in another form there take it."""
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def leaky_relu(x: tf.Tensor) -> tf.Tensor:

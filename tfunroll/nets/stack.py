@@ -1,4 +1,4 @@
-"""A stack of equal residual blocks: one weight per role, and in one dimension one loop.
+"""A stack of equal residual blocks: one weight per role, and on a CPU in one dimension one loop.
 
 Times with and without: docs/design.md, "Equal blocks are one weight and one loop".
 """
@@ -6,16 +6,17 @@ Times with and without: docs/design.md, "Equal blocks are one weight and one loo
 import keras
 import tensorflow as tf
 
-from tfunroll.nets.lanes import each, seeds
+from tfunroll.nets.lanes import seeds
 from tfunroll.nets.layers import (
     SLOPE,
     by_channel,
     by_tap,
     channels_first,
     channels_last,
-    convolve_2d,
+    convolve,
     leaky_relu,
     lines_of,
+    on_gpu,
     padded,
     slopes_of_lines,
 )
@@ -65,10 +66,25 @@ class ResidualStack(keras.layers.Layer):
     def call(self, x):
         if len(self.boundary) == 1:
             return channels_last(self.lines(channels_first(x, seeds(self.kernel))))
+        return self._written_out(x)
+
+    def lines(self, x: tf.Tensor) -> tf.Tensor:
+        """The same in one dimension with channels first, as Conv.lines; on a CPU a loop.
+
+        On a GPU, where each turn of a loop waits for the host, an update took 1.9 to 2 times as long
+        with it (docs/design.md).
+        """
+        if on_gpu():
+            return self._written_out(x)
+        kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+        return residual_lines(x, kernel, bias, self.boundary)
+
+    def _written_out(self, x):
         parts = self._apart(self.kernel), self._apart(self.bias)
-        layers = [self._convolution(*one) for one in zip(*parts, strict=True)]
+        layers = list(zip(*parts, strict=True))
         for first, second in zip(layers[::2], layers[1::2], strict=True):
-            x = leaky_relu(second(leaky_relu(first(x))) + x)
+            y = leaky_relu(convolve(x, *first, self.kernel_size, self.boundary))
+            x = leaky_relu(convolve(y, *second, self.kernel_size, self.boundary) + x)
         return x
 
     def _apart(self, weight):
@@ -76,15 +92,6 @@ class ResidualStack(keras.layers.Layer):
         front = [*seeds(weight)]
         shape = [*front, 2 * self.depth, *weight.shape[2:]]
         return tf.unstack(tf.reshape(tf.convert_to_tensor(weight), shape), axis=len(front))
-
-    def _convolution(self, kernel, bias):
-        reach = self.kernel_size // 2
-        return lambda x: each(tf.add, convolve_2d(padded(x, reach, self.boundary), kernel), bias)
-
-    def lines(self, x: tf.Tensor) -> tf.Tensor:
-        """The same in one dimension with channels first, as Conv.lines."""
-        kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
-        return residual_lines(x, kernel, bias, self.boundary)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
