@@ -71,8 +71,8 @@ class ResidualStack(keras.layers.Layer):
     def lines(self, x: tf.Tensor) -> tf.Tensor:
         """The same in one dimension with channels first, as Conv.lines; on a CPU a loop.
 
-        On a GPU, where each turn of a loop waits for the host, an update took 1.9 to 2 times as long
-        with it (docs/design.md).
+        On a GPU, where each turn of a loop waits for the host, an update took 1.9 to 2 times as
+        long with it (docs/design.md).
         """
         if on_gpu():
             return self._written_out(x)

@@ -22,8 +22,8 @@ from tfunroll.training.fit import UPDATES_PER_CALL, Fit, Run, Trained, TrainingD
 from tfunroll.training.optimizers import Adam
 from tfunroll.training.schedule import Schedule, Stage
 
-# Up to so many steps are written out one after the other in a stage of so many updates: faster by up
-# to 19 %, and for most networks slower to compile by seconds, than the loop that other stages have.
+# Up to so many steps are written out one after the other in a stage of so many updates: faster by
+# up to 19 %, and for most networks slower to compile by seconds, than the loop of other stages.
 WRITTEN_OUT, LONG_STAGE = 4, 5000
 
 
