@@ -51,6 +51,7 @@ setup(
         "tensorboard>=2.20,<2.22",  # tf.summary needs it; TensorFlow 2.21 no longer pulls it in
         "absl-py>=2.1,<3",
         "tqdm>=4.66,<5",
+        "psutil>=5.9,<8",
         "h5py>=3.11,<4",
         "tabulate>=0.9,<1",
     ],

@@ -7,7 +7,6 @@ of their own first, one file each.
 import abc
 import concurrent.futures
 import contextlib
-import fcntl
 import hashlib
 import multiprocessing
 import os
@@ -22,8 +21,9 @@ import tensorflow as tf
 from tfunroll.datasets.guards import workers_lock
 from tqdm import tqdm
 
+from tfunroll import machine
 from tfunroll.core import InputError
-from tfunroll.files import replacing
+from tfunroll.files import lock, replacing
 from tfunroll.workers import end_with_parent
 
 Arrays = dict[str, np.ndarray]  # "state", "start_time", "params/NAME", "diagnostics/NAME"
@@ -107,7 +107,7 @@ def generate_missing(
     Raises:
       InputError: a negative number of workers.
     """
-    workers = workers or os.cpu_count()
+    workers = workers or machine.cores()
     if workers < 1:
         raise InputError(f"workers={workers} must be at least 0")
     missing = [group for group in groups if group.cached and not group.path(folder).exists()]
@@ -137,7 +137,7 @@ def generate_missing(
 def _start_worker(parent: int, folder: pathlib.Path) -> None:
     """One thread per worker and no GPU, which the parent process may hold."""
     _LOCKS.append(workers_lock(folder).open("w"))
-    fcntl.flock(_LOCKS[-1], fcntl.LOCK_SH)
+    lock(_LOCKS[-1], shared=True)
     end_with_parent(parent)
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -1,7 +1,6 @@
 """What stands around TFDS: its mistakes as one line, its chatter as none."""
 
 import contextlib
-import fcntl
 import io
 import os
 import pathlib
@@ -15,6 +14,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from google.protobuf import json_format
 
+from tfunroll import files
 from tfunroll.core import InputError
 
 
@@ -86,14 +86,14 @@ def one_at_a_time(cache: pathlib.Path) -> Iterator[None]:
     path = cache.parent / f".{cache.name}.lock"
     while True:
         lock = path.open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        files.lock(lock)
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(path.stat(), os.fstat(lock.fileno())):
                 break
         lock.close()
     try:
         with workers_lock(cache).open("w") as workers:
-            fcntl.flock(workers, fcntl.LOCK_EX)
+            files.lock(workers)
         yield
     finally:
         workers_lock(cache).unlink(missing_ok=True)

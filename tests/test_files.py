@@ -1,10 +1,13 @@
 """Files are whole or absent, whatever happens while they are written."""
 
+import errno
 import json
+import os
 import stat
 
 import pytest
 
+from tfunroll import files
 from tfunroll.files import replacing, write_json
 
 
@@ -49,3 +52,35 @@ def test_json_is_not_touched_by_values_that_cannot_be_written(tmp_path):
     with pytest.raises(TypeError):
         write_json(path, {"α": object()})
     assert json.loads(path.read_text(encoding="utf-8")) == {"α": [1, 2]}
+
+
+def test_a_lock_is_one_process_s_or_shared(tmp_path):
+    path = tmp_path / "lock"
+    with path.open("w") as one, path.open("w") as other:
+        files.lock(one)
+        with pytest.raises(BlockingIOError):
+            files.lock(other, wait=False)
+        files.unlock(one)
+        files.lock(other, shared=True, wait=False)
+        files.lock(one, shared=True, wait=False)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_without_locks_work_goes_on_with_a_warning(number, tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with (tmp_path / "lock").open("w") as one:
+        with pytest.warns(UserWarning, match="file system without locks"):
+            files.lock(one)
+        files.unlock(one)
+
+
+def test_another_error_of_a_lock_is_not_hidden(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with (tmp_path / "lock").open("w") as one, pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        files.lock(one)

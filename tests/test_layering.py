@@ -7,7 +7,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # Each module of tfunroll stands in one layer; it may import its own layer and those before it.
 LAYERS = [
-    {"core", "files", "streams", "options", "novelty", "failures", "workers"},
+    {"core", "files", "machine", "streams", "options", "novelty", "failures", "workers"},
     {"ops"},
     {"solvers", "nets"},
     {"stepping"},
@@ -22,7 +22,7 @@ LAYERS = [
 ]
 APART = [{"solvers", "nets"}]  # one layer, but never importing each other
 # These see networks as plain callables: no Keras, no tfunroll.nets.
-NETLESS = {"core", "files", "streams", "datasets"}.union(*LAYERS[1:6]) - {"nets"}
+NETLESS = {"core", "files", "machine", "streams", "datasets"}.union(*LAYERS[1:6]) - {"nets"}
 
 
 def imports(tree):

@@ -1,10 +1,13 @@
-"""Files that are whole or absent: written beside their place, then renamed."""
+"""Files that are whole or absent, written beside their place, then renamed; and locked ones."""
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import pathlib
 import uuid
+import warnings
 from collections.abc import Iterator
 
 from tfunroll.core import InputError
@@ -43,3 +46,36 @@ def check_writable(out: str) -> pathlib.Path:
     except OSError as error:
         raise InputError(f"out={out!r} cannot be written: {error.strerror}") from None
     return folder
+
+
+WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+
+
+def lock(file, shared: bool = False, wait: bool = True) -> None:
+    """Locks an open file for this process (flock), until it closes it or ends.
+
+    Some file systems of clusters have no locks. Work goes on there without, with a warning.
+
+    Args:
+      shared: with others that share it. wait: until it is free.
+    Raises:
+      BlockingIOError: if it is held and ``wait`` is False.
+    """
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    try:
+        fcntl.flock(file, how)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        warnings.warn(
+            f"{os.path.dirname(file.name)!r} is on a file system without locks (flock: "
+            f"{error.strerror}): see to it that no two processes work there"
+        )
+
+
+def unlock(file) -> None:
+    """Gives back what ``lock`` took."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)

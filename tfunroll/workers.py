@@ -1,13 +1,10 @@
 """Runs the jobs of a run side by side: one process per core, one progress bar for all."""
 
-import fcntl
 import multiprocessing
 import os
 import pathlib
 import pickle
-import resource
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,13 +14,15 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
+from tfunroll import machine
 from tfunroll.core import IncompleteError
+from tfunroll.files import lock
 from tfunroll.streams import outlive_readers
 
 # Asked to stop: by a user, a terminal that goes, a scheduler whose time is up or that warns of it
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1)
 GRACE = 25.0  # seconds that tasks have to end by themselves once a stop is asked for
-MEMORY = 0.5  # share of the machine's memory that all worker processes together may hold on to
+MEMORY = 0.5  # share of the job's memory that all worker processes together may hold on to
 MAPS = 0.5  # share of the mappings that the kernel allows a process, of which code takes many
 
 _PROGRESS = None  # where reports go: in a worker a queue, else the progress bar itself
@@ -139,7 +138,7 @@ def _run_in_processes(tasks, workers, bar, locks, stops, results):
     queue = context.Queue()
     drain = threading.Thread(target=_drain, args=(queue, bar), daemon=True)
     drain.start()
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, machine.cores() // workers)
 
     def start() -> ProcessPoolExecutor:
         arguments = (queue, threads, os.getpid(), locks)
@@ -251,14 +250,7 @@ def _measured(task):
 
 
 def _used() -> tuple[int, int]:
-    """The most bytes this process ever used, and the mappings that it holds."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    try:
-        with open("/proc/self/maps") as maps:
-            mappings = sum(1 for _ in maps)
-    except OSError:  # no Linux
-        mappings = 0
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, mappings
+    return machine.peak_memory(), machine.mappings()
 
 
 def _full(used: tuple[int, int], processes: int) -> bool:
@@ -269,13 +261,8 @@ def _full(used: tuple[int, int], processes: int) -> bool:
     compiling fails and the process with it, however much memory is free.
     """
     size, mappings = used
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        with open("/proc/sys/vm/max_map_count") as limit:
-            allowed = int(limit.read())
-    except OSError:
-        allowed = sys.maxsize
-    return size > MEMORY * memory / processes or mappings > MAPS * allowed
+    too_large = size > MEMORY * machine.memory() / processes
+    return too_large or mappings > MAPS * machine.most_mappings()
 
 
 def _portable(error: Exception) -> Exception:
@@ -301,7 +288,7 @@ def _start_worker(queue, threads, parent, locks):
     _PROGRESS = queue
     for path in locks:
         _LOCKS.append(path.open("w"))
-        fcntl.flock(_LOCKS[-1], fcntl.LOCK_SH)
+        lock(_LOCKS[-1], shared=True)
     _handle_stops(lambda *_: _STOP.set())  # Ctrl-C reaches the workers too
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     outlive_readers()

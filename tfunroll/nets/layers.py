@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfunroll import machine
 from tfunroll.nets.lanes import apart, each, seeds, together
 from tfunroll.ops.boundary import pad
 
@@ -223,7 +224,7 @@ def _convolve_forwards(padded, kernel):
 
 def on_gpu() -> bool:
     """Whether TensorFlow sees one: layers that are faster in another form there take it."""
-    return bool(tf.config.list_physical_devices("GPU"))
+    return bool(machine.gpus())
 
 
 def leaky_relu(x: tf.Tensor) -> tf.Tensor:

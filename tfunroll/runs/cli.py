@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from absl import app, flags, logging
 
+from tfunroll import machine
 from tfunroll.core import IncompleteError, InputError, check_keras_backend
 from tfunroll.streams import outlive_readers
 
@@ -63,7 +64,7 @@ def keep_compiled_programs() -> None:
     if "tf_xla_persistent_cache_directory" in flags_so_far:
         return
     root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    key = hashlib.sha256(f"{version('tensorflow')} {_processor()}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{version('tensorflow')} {machine.processor()}".encode()).hexdigest()[:16]
     folder = root / "tfunroll" / "xla" / key
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,14 +74,6 @@ def keep_compiled_programs() -> None:
         return  # compiled anew each time, then
     flag = f"--tf_xla_persistent_cache_directory={folder}"
     os.environ["TF_XLA_FLAGS"] = f"{flags_so_far} {flag}".strip()
-
-
-def _processor() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
 
 
 def main(run: Callable[[], None]) -> None:

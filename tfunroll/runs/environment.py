@@ -1,7 +1,6 @@
 """Where a run happens: device, versions and precision."""
 
 import functools
-import os
 import pathlib
 import platform
 import subprocess
@@ -10,16 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 import tfunroll
+from tfunroll import machine
 from tfunroll.nets import keras  # checked to run on TensorFlow
 from tfunroll.runs.config import RunConfig
 
 
 def environment(config: RunConfig) -> dict[str, str]:
     """Device, versions, commit and precision, for the record of a run."""
-    gpus = [tf.config.experimental.get_device_details(d).get("device_name", "GPU")
-            for d in tf.config.list_physical_devices("GPU")]  # fmt: skip
     return {
-        "device": ", ".join(gpus) or f"CPU, {len(os.sched_getaffinity(0))} cores",
+        "device": ", ".join(machine.gpus()) or f"CPU, {machine.cores()} cores",
         "precision": config.precision,
         "tfunroll": tfunroll.__version__,
         "commit": commit(),

@@ -10,7 +10,6 @@ RUN/results.csv, summary.csv, *.png, *.pdf         gathered
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -21,10 +20,9 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from tfunroll import systems
+from tfunroll import files, systems
 from tfunroll.core import InputError
 from tfunroll.data import Dataset
-from tfunroll.files import replacing
 from tfunroll.runs.config import RunConfig
 from tfunroll.training.checkpoints import FINISHED, finished_at
 from tfunroll.training.records import HISTORY, read_history
@@ -72,7 +70,7 @@ def samples(out: pathlib.Path) -> dict[tuple[str, int], dict[str, np.ndarray]]:
 
 def save_samples(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes samples.npz, whole or not at all."""
-    with replacing(folder / "samples.npz") as new:
+    with files.replacing(folder / "samples.npz") as new:
         np.savez_compressed(new, **arrays)
 
 
@@ -171,7 +169,7 @@ def locked(out: pathlib.Path):
     """
     with (out / ".lock").open("a+") as lock, (out / ".workers.lock").open("w") as workers:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.lock(lock, wait=False)
             _wait_for(workers)
         except BlockingIOError:
             lock.seek(0)
@@ -181,7 +179,7 @@ def locked(out: pathlib.Path):
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {os.uname().nodename}")
         lock.flush()
-        fcntl.flock(workers, fcntl.LOCK_UN)
+        files.unlock(workers)
         yield pathlib.Path(workers.name)
 
 
@@ -189,7 +187,7 @@ def _wait_for(workers, seconds=10.0):
     end = time.monotonic() + seconds
     while True:
         try:
-            return fcntl.flock(workers, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return files.lock(workers, wait=False)
         except BlockingIOError:
             if time.monotonic() > end:
                 raise

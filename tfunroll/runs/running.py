@@ -1,7 +1,6 @@
 """A run: every modality and seed of one configuration trained, evaluated, gathered and plotted."""
 
 import contextlib
-import os
 import pathlib
 import shutil
 from collections.abc import Iterator
@@ -9,9 +8,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
-from tfunroll import failures, plots, systems, workers
+from tfunroll import failures, machine, plots, systems, workers
 from tfunroll.core import InputError
 from tfunroll.evaluation import results
 from tfunroll.evaluation.evaluator import check_fit
@@ -257,10 +255,10 @@ def worker_count(config: RunConfig, networks: int = 0) -> int:
     """
     if config.workers:
         return config.workers
-    if tf.config.list_physical_devices("GPU"):
+    if machine.gpus():
         return 1
     networks = networks or len(config.seeds) * len(config.modalities)
-    return max(1, min(len(os.sched_getaffinity(0)), networks))
+    return max(1, min(machine.cores(), networks))
 
 
 def _training_tasks(config, out):
@@ -282,7 +280,7 @@ def _training_tasks(config, out):
 
 def _groups(config: RunConfig) -> list[tuple[int, ...]]:
     """Seeds that train in one program: all on a GPU, which a small network leaves idle."""
-    if tf.config.list_physical_devices("GPU"):
+    if machine.gpus():
         return [config.seeds]
     return [(seed,) for seed in config.seeds]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfunroll import machine
 from tfunroll.core import InputError, Params, Solver, State, Step, check_choice, check_state
 from tfunroll.solvers.solver_checks import check_step, check_vjp, unlike
 from tfunroll.solvers.threads import Threads
@@ -112,7 +113,7 @@ class ExternalSolver(Solver):
         self.shape, self.channels = states.shape[1:-1], states.shape[-1]
         self.params, self.dtype, self.timeout = tuple(params), dtype, timeout
         self.differentiable = vjp is not None
-        self.per_sample, self.workers = per_sample, workers or len(os.sched_getaffinity(0))
+        self.per_sample, self.workers = per_sample, workers or machine.cores()
         self.step = step  # as given
         self._step, self._vjp = (_singly(f) if per_sample and f else f for f in (step, vjp))
         self._limit = limit * np.abs(states).reshape(-1, self.channels).max(0)
