@@ -15,10 +15,13 @@ def main(_):
     from tabulate import tabulate
 
     from tfunroll.study.collection import collect
-    from tfunroll.study.starts import initial, table
+    from tfunroll.study.starts import initial, ratios, table
 
     gathered = collect(pathlib.Path(STUDY.value))
     print(tabulate(table(gathered), "keys", tablefmt="github", showindex=False))
+    print("\nover that from Glorot's start, modalities and seeds together:\n")
+    over = ratios(gathered)
+    print(tabulate(over.reset_index(), "keys", tablefmt="github", showindex=False, floatfmt=".2f"))
     found = initial(gathered)
     print(f"\n{found.ours}\n{found.why}")
 

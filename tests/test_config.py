@@ -217,7 +217,7 @@ def test_settings_from_before_initial_weights_had_names():
 def test_an_architecture_starts_from_what_was_best_on_validation():
     assert RunConfig().resolved().initial == "zero"
     assert RunConfig(net="graph").resolved().initial == "glorot_zero"
-    assert RunConfig(initial="he_zero").resolved().initial == "he_zero"
+    assert RunConfig(initial="glorot_zero").resolved().initial == "glorot_zero"
 
 
 def test_settings_of_earlier_versions_are_translated():

@@ -108,7 +108,7 @@ class RunConfig:
     initial: str = _flag(
         "",
         "network",
-        "initial weights: glorot, fan_in, zero, glorot_zero, he_zero; the network's best if empty",
+        "initial weights: glorot, fan_in, zero, glorot_zero; the network's best if empty",
         choices=_initial,
     )
 

@@ -48,6 +48,19 @@ def table(gathered) -> pd.DataFrame:
     return pd.Series(texts, means.index).unstack("initial")[starts].reset_index()
 
 
+def ratios(gathered) -> pd.DataFrame | None:
+    """Validation error over that from Glorot's start, mean over modalities and seeds.
+
+    A row per GROUP, a column per start; None without Glorot's or without another.
+    """
+    frame = by_start(gathered)
+    keys = [*GROUP, "initial"]
+    logs = np.log(frame["validation"]).groupby([frame[n] for n in keys]).mean().unstack("initial")
+    if "glorot" not in logs or logs.shape[1] < 2:
+        return None
+    return np.exp(logs.sub(logs["glorot"], axis=0))
+
+
 def initial(gathered) -> Finding | None:
     """Each start's validation error over that of Glorot's, and WIG/ONE from each start."""
     frame = by_start(gathered)
@@ -91,20 +104,17 @@ def initial(gathered) -> Finding | None:
 
 def picture(gathered) -> Figure | None:
     """Validation error over that from Glorot's start: a row per network, a marker per start."""
-    frame = by_start(gathered)
-    keys = [*GROUP, "initial"]
-    logs = np.log(frame["validation"]).groupby([frame[n] for n in keys]).mean().unstack("initial")
-    if "glorot" not in logs or logs.shape[1] < 2:
+    over = ratios(gathered)
+    if over is None:
         return None
-    ratios = np.exp(logs.sub(logs["glorot"], axis=0))
-    figure = Figure(figsize=(7.5, 1.2 + 0.28 * len(ratios)), layout="constrained")
+    figure = Figure(figsize=(7.5, 1.2 + 0.28 * len(over)), layout="constrained")
     ax = figure.subplots()
-    rows = np.arange(len(ratios))[::-1]
-    for name, marker in zip(ratios.columns, "osv^Dx", strict=False):
-        ax.plot(ratios[name], rows, marker, label=name, alpha=0.8)
-    ax.set_yticks(rows, [", ".join(str(part) for part in key) for key in ratios.index], fontsize=7)
+    rows = np.arange(len(over))[::-1]
+    for name, marker in zip(over.columns, "osv^Dx", strict=False):
+        ax.plot(over[name], rows, marker, label=name, alpha=0.8)
+    ax.set_yticks(rows, [", ".join(str(part) for part in key) for key in over.index], fontsize=7)
     ax.set(xscale="log", xlabel="validation error / that from Glorot's start")
     ax.axvline(1, color="black", linewidth=0.8, linestyle=":")
     ax.grid(alpha=0.25)
-    figure.legend(loc="outside upper center", ncols=ratios.shape[1], fontsize=8)
+    figure.legend(loc="outside upper center", ncols=over.shape[1], fontsize=8)
     return figure
