@@ -1,6 +1,7 @@
 """One training update on KS (loss, gradient, Adam) against the same in JAX (equinox, optax, jit).
 
-Network (width, depth), horizon and batch per case; XLA on both sides; compile times too.
+Network (width, depth), horizon and batch per case; XLA on both sides. Also the time to trace and
+compile, and the update against its bare matrix products.
 """
 
 import time
@@ -130,6 +131,30 @@ def peer(width, depth, steps, batch, modality):
     return lambda: run(FLAGS.updates), time.perf_counter() - began
 
 
+def products(width, depth, steps, batch):
+    """The floor: one update's matrix products, in the real shapes, by NumPy's BLAS and no more.
+
+    Three per convolution and step: forward, gradient by the input, gradient by the kernel.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    columns = 50 * batch  # 48 points and a ghost cell on either side
+    shapes = [(2, width), *[(width, width)] * (2 * depth), (width, 1)]
+    x, d = (rng.standard_normal((3 * width, columns)).astype(np.float32) for _ in range(2))
+    kernels = [rng.standard_normal((i, 3 * o)).astype(np.float32) for i, o in shapes]
+
+    def run():
+        for _ in range(FLAGS.updates * steps):
+            for kernel in kernels:
+                inputs, taps = kernel.shape
+                kernel.T @ x[:inputs]
+                kernel @ d[:taps]
+                x[:inputs] @ d[:taps].T
+
+    return run
+
+
 def main(_):
     limit_threads(FLAGS.threads)
     rows = []
@@ -144,6 +169,10 @@ def main(_):
         rows.append(compare("ks_train_step", name, update, update_peer, FLAGS.pairs, **more))
         compiled = {"case": f"{name}, compile", "ours": compile_ours, "peer": compile_peer}
         rows.append({**rows[-1], **compiled, "ratio": compile_ours / compile_peer, "unit": "s"})
+        floor = products(width, depth, steps, batch)
+        rows.append(
+            compare("ks_train_step", f"{name}, products", update, floor, FLAGS.pairs, **more)
+        )
     show(rows, ("tensorflow", "keras", "jax", "equinox", "optax"), FLAGS.json)
 
 

@@ -22,11 +22,12 @@ COLUMNS = ("benchmark", "case", "ours", "peer", "ratio", "unit", "dtype", "batch
 
 
 def limit_threads(threads: int) -> None:
-    """Pins this process to so many cores; call it before TensorFlow and JAX are imported."""
+    """Pins this process to so many cores; call it before NumPy, TensorFlow and JAX are imported."""
     if threads:
         cores = sorted(os.sched_getaffinity(0))[:threads]
         os.sched_setaffinity(0, cores)
-        os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
+        for library in ("TF_NUM_INTRAOP", "TF_NUM_INTEROP", "OPENBLAS_NUM", "OMP_NUM"):
+            os.environ[f"{library}_THREADS"] = str(threads)
 
 
 def compare(
