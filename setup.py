@@ -21,6 +21,7 @@ PACKAGES = {
     "tfunroll.evaluation": "tfunroll/evaluation",
     "tfunroll.runs": "tfunroll/runs",
     "tfunroll.training": "tfunroll/training",
+    "tfunroll.commands": "tfunroll/commands",
     "tfunroll.datasets": "datasets",
     "tfunroll.datasets.kuramoto_sivashinsky": "datasets/kuramoto_sivashinsky",
     "tfunroll.datasets.kolmogorov_flow": "datasets/kolmogorov_flow",
@@ -38,7 +39,8 @@ setup(
     python_requires=">=3.11",
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"": ["*.md", "*.bib", "*.txt"], "tfunroll.study": ["studies/*.toml"]},
+    entry_points={"console_scripts": ["tfunroll = tfunroll.commands:main"]},
+    package_data={"": ["*.md", "*.bib", "*.txt", "py.typed"], "tfunroll.study": ["studies/*.toml"]},
     install_requires=[
         "tensorflow>=2.21,<2.22",
         "keras>=3.15,<3.16",

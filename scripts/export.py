@@ -1,25 +1,6 @@
-"""Writes a trained stepper, network and solver, as a SavedModel that steps without tfunroll.
+"""``tfunroll export``: see tfunroll/commands/export.py, or --help."""
 
-python scripts/export.py --run=runs/mine/WIG/0 --out=exported
-"""
-
-from absl import flags
-
-from tfunroll.runs import cli
-
-cli.define("export", "run", "", "folder of a trained network: RUN/<modality>/<seed>")
-cli.define("export", "out", "", "folder to write")
-
-
-def main() -> None:
-    from tfunroll import saved_model  # after --help and the check of the flags
-    from tfunroll.core import InputError
-
-    for name in ("run", "out"):
-        if not flags.FLAGS[name].value:
-            raise InputError(f"{name} is missing: name a folder")
-    print(saved_model.export(flags.FLAGS.run, flags.FLAGS.out))
-
+from tfunroll.commands import main
 
 if __name__ == "__main__":
-    cli.main(main)
+    main("export")

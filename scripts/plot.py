@@ -1,19 +1,6 @@
-"""Draws the figures and prints the table of a run again, from its saved results."""
+"""``tfunroll plot``: see tfunroll/commands/plot.py, or --help."""
 
-import pathlib
-
-from absl import flags
-
-from tfunroll.runs import cli
-
-cli.define("run", "run", "", "folder of the run")
-
-
-def main():
-    from tfunroll.runs import running
-
-    print(running.gather(pathlib.Path(flags.FLAGS.run)))
-
+from tfunroll.commands import main
 
 if __name__ == "__main__":
-    cli.main(main)
+    main("plot")

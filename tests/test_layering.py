@@ -1,6 +1,8 @@
 """Imports run one way: the layout of the house, read from its sources."""
 
 import ast
+import importlib
+import importlib.util
 import pathlib
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -18,6 +20,7 @@ LAYERS = [
     {"training", "evaluation", "plots"},
     {"validation", "runs"},
     {"study"},
+    {"commands", "__main__"},
     {"scripts"},
 ]
 APART = [{"solvers", "nets"}]  # one layer, but never importing each other
@@ -92,3 +95,17 @@ def test_the_rules_find_violations():
     assert "list it in a layer of LAYERS" in check("gadget", "")[0]
     assert not check("training", "import keras\nfrom tfunroll import data, nets, unrolling")
     assert not check("scripts", "from tfunroll import cli, __version__")
+
+
+def test_every_import_resolves():
+    """Those inside functions too, which only some call would meet."""
+    wanted = set()
+    for folder in ("tfunroll", "datasets", "scripts", "benchmarks", "examples", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("tfunroll."):
+                    wanted |= {(node.module, alias.name, str(path)) for alias in node.names}
+    assert len(wanted) > 500
+    for module, name, path in wanted:
+        found = hasattr(importlib.import_module(module), name)
+        assert found or importlib.util.find_spec(f"{module}.{name}"), f"{path}: {module}.{name}"

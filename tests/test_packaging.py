@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 
 import pytest
@@ -89,3 +90,26 @@ def test_wheel_imports_from_a_foreign_directory(wheel, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_an_installed_package_trains_and_exports_elsewhere(wheel, tmp_path):
+    """By the command `tfunroll`, from a fresh environment that borrows the libraries of this."""
+    env, folder = tmp_path / "env", tmp_path / "a folder [of mine]"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", env], check=True)
+    (site,) = env.glob("lib/python*/site-packages")
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
+    pip = [sys.executable, "-m", "pip", "--python", env / "bin" / "python", "install", "--quiet"]
+    subprocess.run([*pip, "--no-deps", "--ignore-installed", wheel], check=True)
+    folder.mkdir()
+
+    def tfunroll(*arguments):
+        command = [env / "bin" / "tfunroll", *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    sizes = ("--updates=5", "--steps=2", "--seeds=0", "--size=1k", "--modalities=WIG")
+    assert "written:" in tfunroll("train", *sizes, "--data_dir=data", "--out=run")
+    assert "written:" in tfunroll("export", "--run=run/WIG/0", "--out=exported")
+    assert (folder / "exported" / "saved_model.pb").exists()

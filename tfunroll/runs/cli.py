@@ -1,4 +1,4 @@
-"""What all scripts share: flags made from RunConfig, a grouped --help, one-line errors."""
+"""What all commands share: flags made from RunConfig, a grouped --help, one-line errors."""
 
 import hashlib
 import os
@@ -76,7 +76,7 @@ def keep_compiled_programs() -> None:
     os.environ["TF_XLA_FLAGS"] = f"{flags_so_far} {flag}".strip()
 
 
-def main(run: Callable[[], None]) -> None:
+def main(run: Callable[[], None], doc: str) -> None:
     """Parses the flags, runs, and ends with one line and a status where something went wrong.
 
     The statuses are listed in docs/reliability.md: 2 for a user's mistake, that of an
@@ -86,7 +86,7 @@ def main(run: Callable[[], None]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     keep_compiled_programs()
     if any(a in ("--help", "-help", "-h", "--h") for a in sys.argv[1:]):
-        print(_help(sys.modules["__main__"].__doc__ or ""))
+        print(_help(doc))
         sys.exit(0)
 
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"

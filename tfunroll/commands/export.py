@@ -1,0 +1,21 @@
+"""Writes a trained stepper, network and solver, as a SavedModel that steps without tfunroll.
+
+python scripts/export.py --run=runs/mine/WIG/0 --out=exported
+"""
+
+from absl import flags
+
+from tfunroll.runs import cli
+
+cli.define("export", "run", "", "folder of a trained network: RUN/<modality>/<seed>")
+cli.define("export", "out", "", "folder to write")
+
+
+def main() -> None:
+    import tfunroll  # after --help and the check of the flags
+    from tfunroll.core import InputError
+
+    for name in ("run", "out"):
+        if not flags.FLAGS[name].value:
+            raise InputError(f"{name} is missing: name a folder")
+    print(tfunroll.export(flags.FLAGS.run, flags.FLAGS.out))
