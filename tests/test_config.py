@@ -39,6 +39,12 @@ from tfunroll.study import description
         ({"steps": 3, "pushforward": 3}, "pushforward=3 must lie between 0 and steps-1=2"),
         ({"steps": 1, "pushforward": 1}, "need a horizon of more than one step"),
         ({"updates": 500}, "updates=500 without steps .*=ONE,NOG,WIG are one .* give --steps too"),
+        ({"through": "half"}, "through='half' is unknown; allowed: all, identity, network, solver"),
+        (
+            {"through": "solver", "mode": "prediction"},
+            "through='solver' .* mode=prediction has no solver; allowed: all",
+        ),
+        ({"steps": 1, "through": "solver"}, "through=solver: need a horizon of more than one step"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate=nan must be positive"),
         ({"decay_rate": 0.0}, "decay_rate=0.0 must lie in"),
@@ -95,6 +101,9 @@ def test_modalities_see_the_same_number_of_states():
     assert config.unrolling("ONE", stage) == ONE
     assert config.unrolling("NOG", stage) == NOG(4)
     assert config.unrolling("WIG", stage) == WIG(4)
+    routed = RunConfig(curriculum="4:10", through="solver")
+    assert routed.unrolling("NOG", stage) == NOG(4)
+    assert routed.unrolling("WIG", stage) == WIG(4, through="solver")
 
 
 @pytest.fixture

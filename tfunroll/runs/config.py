@@ -48,6 +48,12 @@ def _initial():
     return INITIAL
 
 
+def _routes():
+    from tfunroll.stepping.unrolling import ROUTES
+
+    return ROUTES
+
+
 def _modes():
     from tfunroll.systems.base import MODES
 
@@ -124,6 +130,12 @@ class RunConfig:
         f"with none of the three: {DEMO_CURRICULUM}",
     )
     cut_every: int = _flag(0, "training", "WIG: cut gradients every k steps; 0 never", least=0)
+    through: str = _flag(
+        "all",
+        "training",
+        "WIG: what a step passes on of the gradient through time: all, solver, network, identity",
+        choices=_routes,
+    )
     pushforward: int = _flag(
         0, "training", "first steps of the horizon that are cut, without loss", least=0
     )
@@ -250,7 +262,9 @@ class RunConfig:
         """How ``modality`` unrolls in ``stage``."""
         from tfunroll.stepping.unrolling import of_modality
 
-        return of_modality(modality, stage.steps, self.cut_every or None, self.pushforward)
+        return of_modality(
+            modality, stage.steps, self.cut_every or None, self.pushforward, self.through
+        )
 
     def batch(self, modality: str, stage: Stage) -> int:
         """Samples per update: ONE sees as many states per update as the unrolled modalities."""
@@ -278,24 +292,35 @@ class RunConfig:
             raise InputError("seeds must be different whole numbers of at least 0")
         if not 0 < self.decay_rate <= 1:
             raise InputError(f"decay_rate={self.decay_rate} must lie in (0, 1]")
-        solvers = []
+        if self.mode == "prediction" and self.through != "all":
+            raise InputError(
+                f"through={self.through!r} tells a solver's gradient from the network's, and "
+                "mode=prediction has no solver; allowed: all"
+            )
+        corrected = reference = None
         if self.mode == "correction":
-            solvers.append(system.corrected(self.correction, self.coarse))  # its own checks
+            corrected = system.corrected(self.correction, self.coarse)  # its own checks
         if self.loss == "physics" and self._on_reference_grid(system):
-            solvers.append(system.reference())
-        for solver in solvers:
+            reference = system.reference()
+        for solver in filter(None, (corrected, reference)):
             check_solver(f"a solver of system {system.name}", solver, len(system.channels))
         longest = max(stage.steps for stage in self.stages())
-        if "WIG" in self.modalities and longest > 1 and self.cut_every != 1:
-            for solver in solvers:
-                if not solver.differentiable:
-                    raise InputError(solver.without_gradient)
         if longest > 1:  # cut and push-forward must fit the longest horizon
-            Unrolling(longest, self.cut_every or None, self.pushforward)
-        elif self.cut_every > 1 or self.pushforward:
+            unrolling = Unrolling(
+                longest, self.cut_every or None, self.pushforward, through=self.through
+            )
+            if "WIG" in self.modalities:
+                if corrected and unrolling.asks_solver and not corrected.differentiable:
+                    raise InputError(corrected.without_gradient)
+                if reference and unrolling.carries and not reference.differentiable:
+                    raise InputError(
+                        "loss=physics passes the gradients of modalities=WIG through the "
+                        "reference solver, which has none; allowed: supervised, or ONE, NOG"
+                    )
+        elif self.cut_every > 1 or self.pushforward or self.through != "all":
             raise InputError(
-                f"cut_every={self.cut_every}, pushforward={self.pushforward}: need a horizon "
-                "of more than one step"
+                f"cut_every={self.cut_every}, pushforward={self.pushforward}, "
+                f"through={self.through}: need a horizon of more than one step"
             )
         elif self.updates and not self.steps and len(self.modalities) > 1:
             raise InputError(
