@@ -155,6 +155,11 @@ class RunConfig:
     loss: str = _flag(
         "supervised", "training", "supervised, or physics (residual, no reference)", choices=_losses
     )
+    level_weights: str = _flag(
+        "uniform",
+        "training",
+        "of unrolled levels in the supervised loss: uniform, last or discount:factor=0.9",
+    )
     rematerialise: bool = _flag(
         False, "training", "recompute each step in the backward pass: less memory, more time"
     )
@@ -195,6 +200,7 @@ class RunConfig:
         """The same with the system's defaults filled in; InputError for anything impossible."""
         from tfunroll import options, systems
         from tfunroll.nets.initial import best
+        from tfunroll.stepping import levels
 
         system = systems.get(self.system)
         config = replace(
@@ -203,6 +209,7 @@ class RunConfig:
             initial=self.initial or best(self.net),
             correction=self.correction or next(iter(system.corrections)),
             coarse=options.write(*system.coarse_options(self.coarse)),
+            level_weights=levels.str_of(levels.read(self.level_weights)),
             horizon=self.horizon or system.horizon,
             long_horizon=self.long_horizon or system.long_horizon,
             metrics=self.metrics or self._default_metrics(system),
@@ -279,6 +286,7 @@ class RunConfig:
         return count if len(self.modalities) > 1 else 0
 
     def _check(self, system: "System") -> None:
+        from tfunroll.stepping import levels
         from tfunroll.stepping.unrolling import Unrolling
 
         for f in fields(self):
@@ -317,6 +325,7 @@ class RunConfig:
                         "loss=physics passes the gradients of modalities=WIG through the "
                         "reference solver, which has none; allowed: supervised, or ONE, NOG"
                     )
+            levels.relative(levels.read(self.level_weights), unrolling)  # its own checks
         elif self.cut_every > 1 or self.pushforward or self.through != "all":
             raise InputError(
                 f"cut_every={self.cut_every}, pushforward={self.pushforward}, "
@@ -327,6 +336,11 @@ class RunConfig:
                 f"updates={self.updates} without steps is a horizon of one step, with which "
                 f"modalities={','.join(self.modalities)} are one and the same network: give "
                 "--steps too"
+            )
+        if self.loss == "physics" and self.level_weights != "uniform":
+            raise InputError(
+                f"level_weights={self.level_weights!r} are those of loss=supervised; allowed with "
+                "loss=physics: uniform"
             )
         if self.loss == "physics" and not self._on_reference_grid(system):
             raise InputError(

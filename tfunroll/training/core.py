@@ -131,10 +131,12 @@ class Objective:
     ) -> tf.Tensor:
         """The mean over samples and time levels: a scalar, or [K].
 
+        Weights of levels are in its gradient alone (losses.Supervised).
+
         Args: probes, loop: as in unrolling.unroll.
         """
         step = bind(self.at(flat), batch.params, unrolling.through)
-        level_loss = self.of_level.bind(batch.params)
+        level_loss = self.of_level.unrolled(unrolling).bind(batch.params)
         if not self.probed(unrolling):
             # a loop differentiates all that it holds: nothing by the state, then
             uncut, uncut_loss = step, level_loss

@@ -166,7 +166,7 @@ class Trainer:
         stepper = self.objective.stepper
         for stage in schedule.stages:
             self.windows.check(stage.unrolling.steps)
-            of_level.check(stage.unrolling.steps)
+            of_level.unrolled(stage.unrolling)  # its own checks
             check_route(stepper, stage.unrolling.through)
             solver = getattr(stepper, "solver", None)
             if stage.unrolling.asks_solver and not getattr(solver, "differentiable", True):
