@@ -39,6 +39,28 @@ from tfunroll.study import description
         ({"steps": 3, "pushforward": 3}, "pushforward=3 must lie between 0 and steps-1=2"),
         ({"steps": 1, "pushforward": 1}, "need a horizon of more than one step"),
         ({"updates": 500}, "updates=500 without steps .*=ONE,NOG,WIG are one .* give --steps too"),
+        ({"through": "half"}, "through='half' is unknown; allowed: all, identity, network, solver"),
+        (
+            {"through": "solver", "mode": "prediction"},
+            "through='solver' .* mode=prediction has no solver; allowed: all",
+        ),
+        ({"steps": 1, "through": "solver"}, "through=solver: need a horizon of more than one step"),
+        (
+            {"level_weights": "half"},
+            "level_weights='half' is unknown; allowed: discount, last, uniform",
+        ),
+        (
+            {"level_weights": "discount:factor=0"},
+            "level_weights='discount:factor=0': factor=0.0 must be a number above 0, up to 1",
+        ),
+        (
+            {"level_weights": "discount:factor=1e-200", "steps": 4, "pushforward": 3},
+            "level_weights='discount:factor=1e-200' sum to zero over steps=4 with pushforward=3",
+        ),
+        (
+            {"level_weights": "last", "loss": "physics", "dataset_config": "tiny"},
+            "level_weights='last' are those of loss=supervised; .*loss=physics: uniform",
+        ),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"learning_rate": float("nan")}, "learning_rate=nan must be positive"),
         ({"decay_rate": 0.0}, "decay_rate=0.0 must lie in"),
@@ -68,8 +90,9 @@ def test_a_horizon_of_one_step_is_allowed_where_it_is_asked_for():
 
 
 def test_defaults_come_from_the_system():
-    config = RunConfig().resolved()
+    config = RunConfig(level_weights="discount:factor=0.9").resolved()
     assert (config.correction, config.coarse) == ("parallel", "etd1")
+    assert config.level_weights == "discount"  # defaults of options are not written
     assert (config.horizon, config.long_horizon) == (12, 200)
     assert "relative_error" in config.metrics
 
@@ -95,6 +118,9 @@ def test_modalities_see_the_same_number_of_states():
     assert config.unrolling("ONE", stage) == ONE
     assert config.unrolling("NOG", stage) == NOG(4)
     assert config.unrolling("WIG", stage) == WIG(4)
+    routed = RunConfig(curriculum="4:10", through="solver")
+    assert routed.unrolling("NOG", stage) == NOG(4)
+    assert routed.unrolling("WIG", stage) == WIG(4, through="solver")
 
 
 @pytest.fixture
@@ -161,7 +187,8 @@ def allowed_values(field):
         **{"correction": ["sequential"], "net": ["unet"], "size": ["32k"], "widths": [(8, 9)]},
         **{"curriculum": ["1:5,2:3:1e-4:2"], "metrics": [("mse", "nrmse")], "refined": [(2, 4)]},
         **{"decay_rate": [0.5], "seeds": [(3, 7)], "modalities": [("WIG",)], "data": ["own.json"]},
-        **{"cut_every": [1], "start_from": ["runs/é x"], "long_horizon": [300]},
+        **{"cut_every": [1], "level_weights": ["last"], "start_from": ["runs/é x"]},
+        **{"long_horizon": [300]},
     }
     default = field.default
     return named.get(field.name) or [not default if isinstance(default, bool) else default + 2]

@@ -116,7 +116,21 @@ def test_wig_needs_gradients_and_says_so():
     with pytest.raises(InputError, match="WIG.*'ks_numpy', which has none.*allowed: ONE, NOG"):
         config.resolved()
     replace(config, modalities=("WIG",), cut_every=1).resolved()  # that is NOG
+    with pytest.raises(InputError, match="allowed: ONE, NOG, or WIG with through=network"):
+        replace(config, through="solver").resolved()
+    replace(config, through="identity").resolved()
     replace(config, mode="prediction").resolved()
+
+
+@pytest.mark.parametrize("rematerialise", [False, True])
+@pytest.mark.parametrize("route", ["network", "identity"])
+def test_two_routes_give_wig_to_a_solver_without_gradients(dataset, route, rematerialise):
+    config = replace(CONFIG, modalities=("WIG",), through=route, rematerialise=rematerialise)
+    (ours, _), (theirs, _) = (
+        losses(replace(config, system=s, curriculum="3:3:1e-4"), dataset, "WIG")
+        for s in ("ks", example("ks_numpy"))
+    )
+    np.testing.assert_allclose(theirs, ours, rtol=1e-9)
 
 
 def test_nog_asks_for_no_gradient_of_a_solver_that_has_one(dataset, monkeypatch):

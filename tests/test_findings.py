@@ -379,6 +379,27 @@ def test_the_other_trends():
     assert "time × 1.00" in ours
 
 
+def test_routes_are_compared_with_the_nog_that_differs_in_nothing_else():
+    effect = {"solver": 0.5, "network": 2.0}
+
+    def error(settings, modality):
+        size = 10.0 if settings.get("width") else 1.0
+        return size * effect.get(settings.get("through"), EFFECT[modality])
+
+    runs = {}
+    for name, width in (("small", {}), ("wide", {"width": 4})):
+        runs[f"{name} all"] = {"modalities": ("NOG", "WIG"), **width}
+        for route in effect:
+            runs[f"{name} {route}"] = {"modalities": ("WIG",), "through": route, **width}
+    parts = comparisons.routes(made_up(runs, error)).ours.split("NOG's: ")[1].split("; ")
+    found = {name: float(text.split()[0]) for name, text in (part.split(": ") for part in parts)}
+    wanted = {"all": EFFECT["WIG"], **effect}
+    assert found == {
+        name: pytest.approx(wanted[name.split()[1]] / EFFECT["NOG"], rel=0.1) for name in runs
+    }
+    assert comparisons.routes(made_up({"a": {"modalities": ("ONE",)}}, error)) is None
+
+
 def test_estimates_are_students():
     x = np.array([0.1, 0.3, 0.2, 0.5])
     estimate = statistics.mean(x)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfunroll import systems
 from tfunroll.core import InputError
 from tfunroll.stepping.losses import Loss, PhysicsResidual, Supervised, mean_squared_error
+from tfunroll.stepping.unrolling import WIG
 
 KS = systems.get("ks")
 PARAMS = {"domain_size": tf.constant([7.2, 9.0], tf.float64)}
@@ -71,9 +72,9 @@ def test_a_factor_may_depend_on_the_step():
     loss, plain = ([1.0, 0.5] * Supervised()).bind({}), mean_squared_error(after, target)
     for k, factor in ((0, 1.0), (tf.constant(1), 0.5)):
         np.testing.assert_array_equal(loss(k, before, after, target), factor * plain)
-    ([1.0, 0.5] * Supervised()).check(2)
+    ([1.0, 0.5] * Supervised()).unrolled(WIG(2))
     with pytest.raises(InputError, match="factor of a loss has 2 levels; an unrolling has 3 steps"):
-        (Mean() + [1.0, 0.5] * Supervised()).check(3)
+        (Mean() + [1.0, 0.5] * Supervised()).unrolled(WIG(3))
 
 
 def test_what_is_open_comes_from_the_stepper():

@@ -81,7 +81,7 @@ def test_studies_that_come_along(name):
 def test_all_are_there():
     assert set(study.names()) == {
         *("modalities", "correction_vs_prediction", "horizon", "scaling", "transition"),
-        *("convergence", "stability", "alternatives", "initial"),
+        *("convergence", "stability", "alternatives", "initial", "routes"),
     }
 
 
@@ -163,6 +163,9 @@ def test_labels_say_what_differs():
         *("plain", "plain", "plain", "noise=0.001", "noise=0.01"),
         *("pushforward=1", "pushforward=3", "cut_every=2"),
     ]
+    found = study.load("routes", "mini")
+    labels = list(collection._labels(found, list(found.runs)).values())
+    assert labels == [f"through={r}" for r in ("all", "solver", "network", "identity")]
     found = study.load("horizon", "mini")
     labels = list(collection._labels(found, list(found.runs)).values())
     assert len(set(labels)) == len(labels)

@@ -77,7 +77,8 @@ class Solver(abc.ABC):
       channels: number of state channels.
       refinement: cells of its own grid per cell of the networks' grid, per axis.
       compilable: False for code that XLA cannot compile; the graph then calls out to it.
-      differentiable: False for code without gradients; WIG needs them.
+      differentiable: False for code without gradients; WIG needs them, but on the routes
+        ``network`` and ``identity``.
       fraction: the part of each frame that it integrates, in (0, 1]; the rest is a network's, by
         correction=graded.
     """
@@ -100,7 +101,7 @@ class Solver(abc.ABC):
         name = getattr(self, "name", type(self).__name__)
         return (
             f"modalities=WIG passes gradients through the solver {name!r}, which has none; "
-            "allowed: ONE, NOG, which need no gradient of a solver"
+            "allowed: ONE, NOG, or WIG with through=network or through=identity, which need none"
         )
 
     def prolong(self, state: State) -> State:

@@ -48,6 +48,12 @@ def _initial():
     return INITIAL
 
 
+def _routes():
+    from tfunroll.stepping.unrolling import ROUTES
+
+    return ROUTES
+
+
 def _modes():
     from tfunroll.systems.base import MODES
 
@@ -124,6 +130,12 @@ class RunConfig:
         f"with none of the three: {DEMO_CURRICULUM}",
     )
     cut_every: int = _flag(0, "training", "WIG: cut gradients every k steps; 0 never", least=0)
+    through: str = _flag(
+        "all",
+        "training",
+        "WIG: what a step passes on of the gradient through time: all, solver, network, identity",
+        choices=_routes,
+    )
     pushforward: int = _flag(
         0, "training", "first steps of the horizon that are cut, without loss", least=0
     )
@@ -142,6 +154,11 @@ class RunConfig:
     )
     loss: str = _flag(
         "supervised", "training", "supervised, or physics (residual, no reference)", choices=_losses
+    )
+    level_weights: str = _flag(
+        "uniform",
+        "training",
+        "of unrolled levels in the supervised loss: uniform, last or discount:factor=0.9",
     )
     rematerialise: bool = _flag(
         False, "training", "recompute each step in the backward pass: less memory, more time"
@@ -183,6 +200,7 @@ class RunConfig:
         """The same with the system's defaults filled in; InputError for anything impossible."""
         from tfunroll import options, systems
         from tfunroll.nets.initial import best
+        from tfunroll.stepping import levels
 
         system = systems.get(self.system)
         config = replace(
@@ -191,6 +209,7 @@ class RunConfig:
             initial=self.initial or best(self.net),
             correction=self.correction or next(iter(system.corrections)),
             coarse=options.write(*system.coarse_options(self.coarse)),
+            level_weights=levels.str_of(levels.read(self.level_weights)),
             horizon=self.horizon or system.horizon,
             long_horizon=self.long_horizon or system.long_horizon,
             metrics=self.metrics or self._default_metrics(system),
@@ -250,7 +269,9 @@ class RunConfig:
         """How ``modality`` unrolls in ``stage``."""
         from tfunroll.stepping.unrolling import of_modality
 
-        return of_modality(modality, stage.steps, self.cut_every or None, self.pushforward)
+        return of_modality(
+            modality, stage.steps, self.cut_every or None, self.pushforward, self.through
+        )
 
     def batch(self, modality: str, stage: Stage) -> int:
         """Samples per update: ONE sees as many states per update as the unrolled modalities."""
@@ -265,6 +286,7 @@ class RunConfig:
         return count if len(self.modalities) > 1 else 0
 
     def _check(self, system: "System") -> None:
+        from tfunroll.stepping import levels
         from tfunroll.stepping.unrolling import Unrolling
 
         for f in fields(self):
@@ -278,30 +300,47 @@ class RunConfig:
             raise InputError("seeds must be different whole numbers of at least 0")
         if not 0 < self.decay_rate <= 1:
             raise InputError(f"decay_rate={self.decay_rate} must lie in (0, 1]")
-        solvers = []
+        if self.mode == "prediction" and self.through != "all":
+            raise InputError(
+                f"through={self.through!r} tells a solver's gradient from the network's, and "
+                "mode=prediction has no solver; allowed: all"
+            )
+        corrected = reference = None
         if self.mode == "correction":
-            solvers.append(system.corrected(self.correction, self.coarse))  # its own checks
+            corrected = system.corrected(self.correction, self.coarse)  # its own checks
         if self.loss == "physics" and self._on_reference_grid(system):
-            solvers.append(system.reference())
-        for solver in solvers:
+            reference = system.reference()
+        for solver in filter(None, (corrected, reference)):
             check_solver(f"a solver of system {system.name}", solver, len(system.channels))
         longest = max(stage.steps for stage in self.stages())
-        if "WIG" in self.modalities and longest > 1 and self.cut_every != 1:
-            for solver in solvers:
-                if not solver.differentiable:
-                    raise InputError(solver.without_gradient)
         if longest > 1:  # cut and push-forward must fit the longest horizon
-            Unrolling(longest, self.cut_every or None, self.pushforward)
-        elif self.cut_every > 1 or self.pushforward:
+            unrolling = Unrolling(
+                longest, self.cut_every or None, self.pushforward, through=self.through
+            )
+            if "WIG" in self.modalities:
+                if corrected and unrolling.asks_solver and not corrected.differentiable:
+                    raise InputError(corrected.without_gradient)
+                if reference and unrolling.carries and not reference.differentiable:
+                    raise InputError(
+                        "loss=physics passes the gradients of modalities=WIG through the "
+                        "reference solver, which has none; allowed: supervised, or ONE, NOG"
+                    )
+            levels.relative(levels.read(self.level_weights), unrolling)  # its own checks
+        elif self.cut_every > 1 or self.pushforward or self.through != "all":
             raise InputError(
-                f"cut_every={self.cut_every}, pushforward={self.pushforward}: need a horizon "
-                "of more than one step"
+                f"cut_every={self.cut_every}, pushforward={self.pushforward}, "
+                f"through={self.through}: need a horizon of more than one step"
             )
         elif self.updates and not self.steps and len(self.modalities) > 1:
             raise InputError(
                 f"updates={self.updates} without steps is a horizon of one step, with which "
                 f"modalities={','.join(self.modalities)} are one and the same network: give "
                 "--steps too"
+            )
+        if self.loss == "physics" and self.level_weights != "uniform":
+            raise InputError(
+                f"level_weights={self.level_weights!r} are those of loss=supervised; allowed with "
+                "loss=physics: uniform"
             )
         if self.loss == "physics" and not self._on_reference_grid(system):
             raise InputError(

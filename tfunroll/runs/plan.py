@@ -12,6 +12,7 @@ from tfunroll.nets import keras
 from tfunroll.nets.initial import best
 from tfunroll.nets.weights import Weights
 from tfunroll.runs.config import RunConfig
+from tfunroll.stepping import levels
 from tfunroll.stepping.features import Features
 from tfunroll.stepping.losses import Loss, PhysicsResidual, Supervised
 from tfunroll.systems import System
@@ -72,7 +73,7 @@ class Plan:
         """What training minimises."""
         if self.config.loss == "physics":
             return PhysicsResidual(self.system.reference())
-        return Supervised()
+        return Supervised(levels=levels.read(self.config.level_weights))
 
     def schedule(self, modality: str) -> Schedule:
         """The stages of a modality."""

@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import InputError, Params, Solver, State, Stepper
-from tfunroll.stepping.unrolling import LevelLoss
+from tfunroll.stepping.levels import UNIFORM, Levels, relative
+from tfunroll.stepping.unrolling import LevelLoss, Unrolling
 
 LOSSES = ("supervised", "physics")
 
@@ -61,9 +62,9 @@ class Loss(abc.ABC):
         """The same with what it leaves open filled in from the stepper that is trained."""
         return self
 
-    def check(self, steps: int) -> None:
-        """InputError if it cannot serve an unrolling of ``steps``."""
-        return
+    def unrolled(self, unrolling: Unrolling) -> "Loss":
+        """The same for this unrolling; InputError if it cannot serve it."""
+        return self
 
     def __add__(self, other: "Loss") -> "Loss":
         return Sum((self, other))
@@ -79,13 +80,22 @@ class Supervised(Loss):
     Attributes:
       channels: leading state channels that count; by default those that the network changes.
       active: where a channel counts, [*space, channel] bool; by default where it lives.
+      levels: how much each level counts in the gradient; the loss that is reported remains the
+        plain mean over levels, so that trainings can be compared.
     """
 
     channels: int | None = None
     active: np.ndarray | None = None
+    levels: Levels = UNIFORM
 
     def fitted(self, stepper: Stepper) -> Loss:
         return _fitted(self, stepper)
+
+    def unrolled(self, unrolling: Unrolling) -> Loss:
+        weights = relative(self.levels, unrolling)
+        if (weights[unrolling.pushforward :] == 1).all():
+            return self
+        return Weighted(self, tuple(weights))
 
     def bind(self, params: Params) -> LevelLoss:
         return lambda k, before, after, target: mean_squared_error(
@@ -150,9 +160,8 @@ class Sum(Loss):
     def fitted(self, stepper: Stepper) -> Loss:
         return Sum(tuple(term.fitted(stepper) for term in self.terms))
 
-    def check(self, steps: int) -> None:
-        for term in self.terms:
-            term.check(steps)
+    def unrolled(self, unrolling: Unrolling) -> Loss:
+        return Sum(tuple(term.unrolled(unrolling) for term in self.terms))
 
     def bind(self, params: Params) -> LevelLoss:
         bound = [term.bind(params) for term in self.terms]
@@ -181,20 +190,38 @@ class Scaled(Loss):
     def fitted(self, stepper: Stepper) -> Loss:
         return replace(self, term=self.term.fitted(stepper))
 
-    def check(self, steps: int) -> None:
-        self.term.check(steps)
-        if np.ndim(self.factor) and len(self.factor) < steps:
+    def unrolled(self, unrolling: Unrolling) -> Loss:
+        if np.ndim(self.factor) and len(self.factor) < unrolling.steps:
             raise InputError(
-                f"factor of a loss has {len(self.factor)} levels; an unrolling has {steps} steps"
+                f"factor of a loss has {len(self.factor)} levels; an unrolling has "
+                f"{unrolling.steps} steps"
             )
+        return replace(self, term=self.term.unrolled(unrolling))
 
     def bind(self, params: Params) -> LevelLoss:
         bound = self.term.bind(params)
 
         def level_loss(k, before, after, target):
-            factor = tf.constant(self.factor, after.dtype)
+            return bound(k, before, after, target) * self._factor(k, after.dtype)
+
+        return level_loss
+
+    def _factor(self, k, dtype):
+        factor = tf.constant(self.factor, dtype)
+        return factor[k] if np.ndim(self.factor) else factor
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted(Scaled):
+    """A loss whose gradient alone is multiplied by the factor: it keeps its value, to the bit."""
+
+    def bind(self, params: Params) -> LevelLoss:
+        bound = self.term.bind(params)
+
+        def level_loss(k, before, after, target):
             value = bound(k, before, after, target)
-            return value * (factor[k] if np.ndim(self.factor) else factor)
+            plain = tf.stop_gradient(value)
+            return plain + self._factor(k, after.dtype) * (value - plain)
 
         return level_loss
 

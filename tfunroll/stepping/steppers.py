@@ -3,16 +3,31 @@
 Plain callables around a network that maps one tensor to one tensor. Every class has the attributes
 ``net`` and ``features`` and the method ``bind`` of core.Stepper; a class of your own with these
 three trains like them.
+
+A step's Jacobian by its state has a part of the solver S and one of the network N. What a
+correction passes on of the gradient through time is named by a route (unrolling.ROUTES):
+
+    route       parallel     sequential
+    all         J_S + J_N    (I + J_N) J_S
+    solver      J_S          J_S
+    network     J_N          J_N
+    identity    I + J_N      I + J_N
+
+with J_N taken at what the network sees. The step's value, and its gradient by the weights for a
+given state, are the same in all of them; ``network`` and ``identity`` ask no solver for a gradient.
+The route ``solver`` is the "modified" gradient of Schnell & Thuerey (ICLR 2024).
 """
 
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import tensorflow as tf
 
-from tfunroll.core import InputError, Params, Solver, Step, Stepper
+from tfunroll.core import InputError, Params, Solver, State, Step, Stepper
 from tfunroll.stepping.features import Features
+from tfunroll.stepping.unrolling import ROUTES, SOLVERLESS
 
 Net = Callable[[tf.Tensor], tf.Tensor]
 
@@ -68,10 +83,17 @@ class ParallelCorrection(NetworkStepper):
     net: Net
     features: Features | None = None
     scale: float = 1.0
+    routes: ClassVar[tuple[str, ...]] = ROUTES
 
-    def bind(self, params: Params) -> Step:
+    def bind(self, params: Params, through: str = "all") -> Step:
         inputs, solve = self.features.bind(params), self.solver.bind(params)
-        return lambda state: solve(state) + self.scale * self._change(inputs, state)
+
+        def step(state):
+            solved = _solved(solve, state, through)
+            seen = tf.stop_gradient(state) if through == "solver" else state
+            return solved + self.scale * self._change(inputs, seen)
+
+        return step
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +104,48 @@ class SequentialCorrection(NetworkStepper):
     net: Net
     features: Features | None = None
     scale: float = 1.0
+    routes: ClassVar[tuple[str, ...]] = ROUTES
 
-    def bind(self, params: Params) -> Step:
+    def bind(self, params: Params, through: str = "all") -> Step:
         inputs, solve = self.features.bind(params), self.solver.bind(params)
 
         def step(state):
-            solved = solve(state)
-            return solved + self.scale * self._change(inputs, solved)
+            seen = solved = _solved(solve, state, through)
+            if through == "solver":
+                seen = tf.stop_gradient(solved)
+            elif through == "network":
+                seen = _by_identity(solved, state)
+            return solved + self.scale * self._change(inputs, seen)
 
         return step
+
+
+def bind(stepper: Stepper, params: Params, through: str = "all") -> Step:
+    """``stepper.bind`` for a route of the gradient; without one any stepper will do."""
+    return stepper.bind(params) if through == "all" else stepper.bind(params, through)
+
+
+def check_route(stepper: Stepper, through: str) -> None:
+    """InputError unless a stepper has this route: ``all`` is what any has."""
+    routes = getattr(stepper, "routes", ("all",))
+    if through not in routes:
+        raise InputError(
+            f"through={through!r} is no route of a {type(stepper).__name__}, as it is of a "
+            f"parallel or sequential correction; allowed: {', '.join(routes)}"
+        )
+
+
+def _solved(solve: Step, state: State, through: str) -> State:
+    """S(u), with the gradient by u that it has on this route: J_S, none, or the identity."""
+    if through not in SOLVERLESS:
+        return solve(state)
+    solved = solve(tf.stop_gradient(state))
+    return _by_identity(solved, state) if through == "identity" else solved
+
+
+def _by_identity(value: State, state: State) -> State:
+    """``value`` to the last bit, with the identity added to its gradient by ``state``."""
+    return value + (state - tf.stop_gradient(state))
 
 
 def with_net(stepper: Stepper, net: Net) -> Stepper:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from tfunroll.core import InputError, State, Step
+from tfunroll.core import InputError, State, Step, check_choice
 
 # (step k from 0, state before it, state after it, reference after it) -> value per sample, [batch]
 LevelLoss = Callable[[int | tf.Tensor, State, State, State], tf.Tensor]
+
+ROUTES = ("all", "solver", "network", "identity")
+SOLVERLESS = ("network", "identity")  # these ask no solver for a gradient
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,14 @@ class Unrolling:
       cut_every: gradients through time are cut after every this many steps; None never cuts.
       pushforward: the first steps that only move the state onto the network's own distribution:
         they are cut and leave no term in the loss.
+      through: what a step passes on of the gradient through time, of ROUTES: a stepper binds it
+        (``steppers.bind``), so ``unroll`` is given a step that does.
     """
 
     steps: int
     cut_every: int | None = None
     pushforward: int = 0
+    through: str = "all"
 
     def __post_init__(self):
         if self.steps < 1:
@@ -40,6 +46,17 @@ class Unrolling:
             raise InputError(
                 f"pushforward={self.pushforward} must lie between 0 and steps-1={self.steps - 1}"
             )
+        check_choice("through", self.through, ROUTES)
+
+    @property
+    def carries(self) -> bool:
+        """Whether any gradient goes from one step to the one before."""
+        return self.steps > 1 and self.cut_every != 1
+
+    @property
+    def asks_solver(self) -> bool:
+        """Whether it asks a corrected solver for a gradient."""
+        return self.carries and self.through not in SOLVERLESS
 
 
 ONE = Unrolling(1)
@@ -50,24 +67,32 @@ def NOG(steps: int, pushforward: int = 0) -> Unrolling:  # noqa: N802
     return Unrolling(steps, 1, pushforward)
 
 
-def WIG(steps: int, cut_every: int | None = None, pushforward: int = 0) -> Unrolling:  # noqa: N802
+def WIG(  # noqa: N802
+    steps: int, cut_every: int | None = None, pushforward: int = 0, through: str = "all"
+) -> Unrolling:
     """With gradient: back-propagation through all steps, or through ``cut_every`` of them."""
-    return Unrolling(steps, cut_every, pushforward)
+    return Unrolling(steps, cut_every, pushforward, through)
 
 
 def of_modality(
-    modality: str, steps: int, cut_every: int | None = None, pushforward: int = 0
+    modality: str,
+    steps: int,
+    cut_every: int | None = None,
+    pushforward: int = 0,
+    through: str = "all",
 ) -> Unrolling:
     """The Unrolling of a modality by name; a horizon of one step is ONE in all of them.
 
-    ``cut_every`` and ``pushforward`` longer than a short curriculum stage are limited to it.
+    ``cut_every`` and ``pushforward`` longer than a short curriculum stage are limited to it;
+    ``cut_every`` and ``through`` are WIG's alone.
     """
     if modality == "ONE" or steps == 1:
         return ONE
     pushforward = min(pushforward, steps - 1)
     if modality == "NOG":
         return NOG(steps, pushforward)
-    return WIG(steps, None if cut_every is None else min(cut_every, steps), pushforward)
+    cut_every = None if cut_every is None else min(cut_every, steps)
+    return WIG(steps, cut_every, pushforward, through)
 
 
 def unroll(

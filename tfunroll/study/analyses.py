@@ -1,6 +1,13 @@
 """What each study shows: its findings, from what was gathered."""
 
-from tfunroll.study.comparisons import alternatives, convergence, correction, order, robustness
+from tfunroll.study.comparisons import (
+    alternatives,
+    convergence,
+    correction,
+    order,
+    robustness,
+    routes,
+)
 from tfunroll.study.findings import Finding
 from tfunroll.study.starts import initial
 from tfunroll.study.trends import horizon, scaling, stability, transition
@@ -15,6 +22,7 @@ ANALYSES = {
     "stability": (stability, order),
     "alternatives": (alternatives,),
     "initial": (initial, order),
+    "routes": (routes,),
 }
 
 

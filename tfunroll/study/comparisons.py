@@ -1,6 +1,7 @@
 """Findings that compare models: with ONE, with the other mode, with other remedies."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -223,6 +224,40 @@ def alternatives(gathered) -> Finding | None:
         "errors",
         ", ".join(f"{name} {e.value:.2f}" for name, e in ratios.items()),
         seeds=min((e.seeds for e in ratios.values()), default=0),
+    )
+
+
+def routes(gathered) -> Finding | None:
+    """WIG by every route of the gradient against the NOG that differs in nothing else."""
+    errors = statistics.per_seed(gathered.table)
+    times, ratios, texts = _processor_times(gathered), {}, []
+
+    def otherwise(run_id):
+        return replace(gathered.study.config(run_id), through="all", modalities=())
+
+    nogs = [run_id for run_id in gathered.labels if has(errors, run_id, "NOG")]
+    for run_id in gathered.labels:
+        like = [nog for nog in nogs if otherwise(nog) == otherwise(run_id)]
+        if not like or not has(errors, run_id, "WIG"):
+            continue
+        model, base, name = (run_id, "WIG"), (like[0], "NOG"), gathered.labels[run_id]
+        ratios[name] = statistics.geometric(statistics.log_ratio(errors, model, base).mean(axis=1))
+        cost = f", time × {times[model] / times[base]:.2f}" if times else ""
+        texts.append(f"{name}: {ratios[name]}{cost}")
+    if not texts:
+        return None
+    return Finding(
+        "Routes of the gradient through time",
+        "",
+        f"WIG's error over NOG's: {'; '.join(texts)}.",
+        OPEN,
+        "Equal updates and states. Times are processor times of the whole training, with "
+        "compilation, medians over seeds."
+        if times
+        else "Equal updates and states.",
+        "errors",
+        ", ".join(f"{name} {e.value:.2f}" for name, e in ratios.items()),
+        seeds=min(e.seeds for e in ratios.values()),
     )
 
 

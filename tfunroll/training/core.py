@@ -21,7 +21,7 @@ from tfunroll.core import Params, State, Stepper, compilable
 from tfunroll.data.windows import Windows
 from tfunroll.nets.weights import Weights
 from tfunroll.stepping.losses import Loss
-from tfunroll.stepping.steppers import with_net
+from tfunroll.stepping.steppers import bind, with_net
 from tfunroll.stepping.unrolling import Unrolling, unroll
 from tfunroll.training import guard
 from tfunroll.training.optimizers import Adam
@@ -119,7 +119,7 @@ class Objective:
 
     def probed(self, unrolling: Unrolling) -> bool:
         """Whether gradients by state are at hand: ONE and NOG ask no solver for any."""
-        return (unrolling.steps > 1 and unrolling.cut_every != 1) or self.compilable
+        return unrolling.carries or self.compilable
 
     def loss(
         self,
@@ -131,10 +131,12 @@ class Objective:
     ) -> tf.Tensor:
         """The mean over samples and time levels: a scalar, or [K].
 
+        Weights of levels are in its gradient alone (losses.Supervised).
+
         Args: probes, loop: as in unrolling.unroll.
         """
-        step = self.at(flat).bind(batch.params)
-        level_loss = self.of_level.bind(batch.params)
+        step = bind(self.at(flat), batch.params, unrolling.through)
+        level_loss = self.of_level.unrolled(unrolling).bind(batch.params)
         if not self.probed(unrolling):
             # a loop differentiates all that it holds: nothing by the state, then
             uncut, uncut_loss = step, level_loss

@@ -15,6 +15,7 @@ from tfunroll.data.windows import Windows
 from tfunroll.nets.weights import Weights
 from tfunroll.solvers.external import solver_errors
 from tfunroll.stepping.losses import Loss, Supervised
+from tfunroll.stepping.steppers import check_route
 from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training import core, guard
 from tfunroll.training.callbacks import Callback, Progress, Validation
@@ -162,18 +163,19 @@ class Trainer:
 
     def _follow(self, schedule):
         self.schedule, of_level = schedule, self.objective.of_level
+        stepper = self.objective.stepper
         for stage in schedule.stages:
             self.windows.check(stage.unrolling.steps)
-            of_level.check(stage.unrolling.steps)
-            if stage.unrolling.steps > 1 and stage.unrolling.cut_every != 1:
-                solver = getattr(self.objective.stepper, "solver", None)
-                if solver is not None and not getattr(solver, "differentiable", True):
-                    raise InputError(solver.without_gradient)
-                if not of_level.differentiable:
-                    raise InputError(
-                        f"loss={type(of_level).__name__} has no gradient by the state, which WIG "
-                        "needs; allowed: ONE, NOG"
-                    )
+            of_level.unrolled(stage.unrolling)  # its own checks
+            check_route(stepper, stage.unrolling.through)
+            solver = getattr(stepper, "solver", None)
+            if stage.unrolling.asks_solver and not getattr(solver, "differentiable", True):
+                raise InputError(solver.without_gradient)
+            if stage.unrolling.carries and not of_level.differentiable:
+                raise InputError(
+                    f"loss={type(of_level).__name__} has no gradient by the state, which WIG "
+                    "needs; allowed: ONE, NOG"
+                )
         validated = any(isinstance(c, Validation) for c in self.callbacks)
         if schedule.plateau and not validated:
             raise InputError(f"plateau={schedule.plateau} needs a Validation among the callbacks")

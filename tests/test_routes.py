@@ -1,0 +1,269 @@
+"""Routes of the gradient through time, against loops and closed forms written by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from trainings import KS, SOLVER, dataset, small_net, small_trainer
+
+from tfunroll.core import InputError, Solver
+from tfunroll.stepping.features import Features
+from tfunroll.stepping.losses import Supervised
+from tfunroll.stepping.steppers import ParallelCorrection, Prediction, SequentialCorrection, bind
+from tfunroll.stepping.unrolling import (
+    NOG,
+    ONE,
+    ROUTES,
+    SOLVERLESS,
+    WIG,
+    Unrolling,
+    of_modality,
+    unroll,
+)
+from tfunroll.training.schedule import Stage
+from tfunroll.training.trainer import Trainer, Updates
+
+POINTS, BATCH = 3, 2
+FEATURES = Features({}, 1, 1)
+rng = np.random.default_rng(0)
+MIX, LEARNT = (rng.normal(size=(POINTS, POINTS)) * 0.4 for _ in range(2))
+STATE = rng.normal(size=(BATCH, POINTS, 1))
+TARGETS = rng.normal(size=(BATCH, 4, POINTS, 1))
+
+
+class Mixed(Solver):
+    """u -> A u + 0.1 u³, with or without a gradient that may be asked for."""
+
+    dt = frame_time = 1.0
+    channels = 1
+
+    def __init__(self, differentiable=True):
+        self.differentiable = differentiable
+
+    def bind(self, params):
+        @tf.custom_gradient
+        def refused(value):
+            def gradient(_):
+                raise AssertionError("the solver was asked for a gradient")
+
+            return tf.identity(value), gradient
+
+        def step(u):
+            solved = tf.einsum("ij,bjc->bic", tf.constant(MIX), u) + 0.1 * u**3
+            return solved if self.differentiable else refused(solved)
+
+        return step
+
+
+def learnt(w):
+    """u -> W u − 0.2 u², a network of one matrix."""
+    return lambda u: tf.einsum("ij,bjc->bic", w, u[..., :1]) - 0.2 * u[..., :1] ** 2
+
+
+def jacobians(kind, state, w, scale):
+    """Of one sample in NumPy, [points, points]: by its state of S and of scale · N."""
+    solved = MIX @ state + 0.1 * state**3
+    by_solver = MIX + np.diag(0.3 * state**2)
+    seen = state if kind is ParallelCorrection else solved
+    return by_solver, scale * (w - np.diag(0.4 * seen)), solved, seen
+
+
+def passed(kind, route, by_solver, by_net):
+    """What a step passes on: the table of the steppers' module."""
+    one = np.eye(POINTS)
+    whole = by_solver + by_net if kind is ParallelCorrection else (one + by_net) @ by_solver
+    return {"all": whole, "solver": by_solver, "network": by_net, "identity": one + by_net}[route]
+
+
+def by_hand(kind, plan, scale=0.5, w=LEARNT):
+    """Loss, its gradient by W and by the state entering each step: NumPy, sample by sample."""
+    loss, gradient = 0.0, np.zeros_like(w)
+    entering = np.zeros((plan.steps, BATCH, POINTS))
+    counted = plan.steps - plan.pushforward
+    for b in range(BATCH):
+        state, steps = STATE[b, :, 0], []
+        for k in range(plan.steps):
+            by_solver, by_net, solved, seen = jacobians(kind, state, w, scale)
+            state = solved + scale * (w @ seen - 0.2 * seen**2)
+            steps.append((seen, passed(kind, plan.through, by_solver, by_net)))
+            off = (state - TARGETS[b, k, :, 0]) * (k >= plan.pushforward)
+            loss += off @ off / POINTS / counted / BATCH
+            steps[k] += (2 * off / POINTS / counted / BATCH,)
+        later = np.zeros(POINTS)
+        for k in reversed(range(plan.steps)):
+            seen, jacobian, by_level = steps[k]
+            cut = k < plan.pushforward or (plan.cut_every and (k + 1) % plan.cut_every == 0)
+            by_state = (0 if cut else later) + by_level
+            gradient += scale * np.outer(by_state, seen)
+            later = jacobian.T @ by_state
+            entering[k, b] = later
+    return loss, gradient, entering
+
+
+def by_tape(kind, plan, solver=None, scale=0.5, graph=False, jit=False, **options):
+    """The same by ``unroll``."""
+    w = tf.Variable(LEARNT)
+    stepper = kind(solver or Mixed(), learnt(w), FEATURES, scale)
+    targets = tf.constant(TARGETS[:, : plan.steps])
+
+    def run():
+        probes = tf.zeros([plan.steps, *STATE.shape], tf.float64)
+        with tf.GradientTape() as tape:
+            tape.watch(probes)
+            step = bind(stepper, {}, plan.through)
+            loss, _ = unroll(
+                *(step, tf.constant(STATE), targets, Supervised().bind({}), plan, probes), **options
+            )
+            loss = tf.reduce_mean(loss)
+        return loss, *tape.gradient(loss, [w, probes])
+
+    if graph:
+        run = tf.function(run, autograph=False, jit_compile=jit)
+    loss, gradient, entering = run()
+    return loss.numpy(), gradient.numpy(), entering.numpy()[..., 0]
+
+
+KINDS = [ParallelCorrection, SequentialCorrection]
+
+
+def same(got, wanted):
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_gradients_equal_a_loop_by_hand(kind, route, steps):
+    plan = WIG(steps, through=route)
+    same(by_tape(kind, plan, loop=False), by_hand(kind, plan))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("plan", [WIG(4, 2), WIG(3, None, 1), NOG(3)], ids=str)
+def test_routes_with_cuts_and_push_forward(kind, route, plan):
+    plan = replace(plan, through=route)
+    same(by_tape(kind, plan, loop=True), by_hand(kind, plan))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(("jit", "rematerialise"), [(False, True), (True, True), (True, False)])
+def test_compiled_and_rematerialised_gradients_are_the_same(kind, route, jit, rematerialise):
+    plan = WIG(3, through=route)
+    got = by_tape(kind, plan, graph=True, jit=jit, rematerialise=rematerialise)
+    same(got, by_hand(kind, plan))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_network_alone_is_not_nog(kind):
+    network, nog = by_tape(kind, WIG(2, through="network")), by_tape(kind, NOG(2))
+    np.testing.assert_array_equal(network[0], nog[0])
+    assert np.abs(network[1] - nog[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("options", [{"loop": False}, {"loop": True, "graph": True}], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("route", SOLVERLESS)
+def test_two_routes_ask_no_solver_for_a_gradient(kind, route, options):
+    plan = WIG(3, through=route)
+    solver = Mixed(differentiable=False)
+    if options.get("graph"):  # which builds gradients that nothing uses
+        solver = Mixed()
+    same(by_tape(kind, plan, solver, **options), by_hand(kind, plan))
+
+
+class Linear(Solver):
+    dt = frame_time = 1.0
+    channels = 1
+
+    def bind(self, params):
+        return lambda u: 0.7 * u
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_closed_form(route):
+    """S(u) = s u, N(u) = w u in parallel, p = s + w, two steps from 1, target a²:
+
+    d/dw (p² − a²)² = 2 (p² − a²) (p + J), with J = p, s, w, 1 + w.
+    """
+    s, w, a = 0.7, tf.Variable(0.4, dtype=tf.float64), 0.9
+    p, start = s + 0.4, tf.ones([1, 1, 1], tf.float64)
+    targets = tf.constant(np.reshape([a, a**2], [1, 2, 1, 1]))
+    stepper = ParallelCorrection(Linear(), lambda u: w * u, FEATURES)
+
+    def last(k, before, after, target):
+        return k * tf.square(after - target)[:, 0, 0]
+
+    plan = WIG(2, through=route)
+    with tf.GradientTape() as tape:
+        loss, _ = unroll(bind(stepper, {}, route), start, targets, last, plan, loop=False)
+    jacobian = {"all": p, "solver": s, "network": 0.4, "identity": 1.4}[route]
+    wanted = 2 * (p**2 - a**2) * (p + jacobian)
+    np.testing.assert_allclose(2 * tape.gradient(loss, w), wanted, rtol=1e-14)
+
+
+# ---------------------------------------------------------------------- training
+
+
+@pytest.fixture(scope="module")
+def data():
+    return dataset()
+
+
+class Before(ParallelCorrection):
+    """As it was without routes."""
+
+    routes = ("all",)
+
+    def bind(self, params):
+        inputs, solve = self.features.bind(params), self.solver.bind(params)
+        return lambda state: solve(state) + self.scale * self._change(inputs, state)
+
+
+@pytest.mark.parametrize(
+    ("unrolling", "jit"), [(ONE, False), (NOG(3), False), (WIG(3), False), (WIG(3), True)], ids=str
+)
+def test_without_a_route_training_is_what_it_was(data, unrolling, jit):
+    found = []
+    for kind in (ParallelCorrection, Before):
+        stepper = kind(SOLVER, small_net(), KS.features("correction"))
+        stage = Stage(unrolling, 10, 1e-2, batch_size=4)
+        updates = Updates(
+            Trainer(stepper, data.splits["train"], stage, callbacks=[], jit=jit), stage
+        )
+        updates(5)
+        found.append(updates.carry["flat"].numpy())
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_route_is_wigs_alone():
+    assert of_modality("WIG", 4, 2, 1, "solver") == WIG(4, 2, 1, "solver")
+    assert of_modality("NOG", 4, 2, 1, "solver") == NOG(4, 1)
+    for modality, steps in (("ONE", 4), ("WIG", 1)):
+        assert of_modality(modality, steps, through="solver") == ONE
+    asking = [
+        plan for plan in (ONE, NOG(3), *(WIG(3, through=r) for r in ROUTES)) if plan.asks_solver
+    ]
+    assert asking == [WIG(3), WIG(3, through="solver")]
+
+
+def test_what_has_no_such_route_is_refused(data):
+    stage = Stage(WIG(3, through="network"), 10)
+    with pytest.raises(InputError, match="through='half' is unknown; allowed: all, identity"):
+        Unrolling(3, through="half")
+    small_trainer(data, stage)
+    net, features = small_net(), KS.features("correction")
+    for stepper, name in (
+        (Prediction(net, features), "Prediction"),
+        (Before(SOLVER, net, features), "Before"),
+    ):
+        message = f"through='network' is no route of a {name}.*; allowed: all"
+        with pytest.raises(InputError, match=message) as error:
+            Trainer(stepper, data.splits["train"], stage, callbacks=[])
+        assert "\n" not in str(error.value)
+    external = ParallelCorrection(Mixed(differentiable=False), net, features)
+    with pytest.raises(InputError, match="WIG with through=network or through=identity"):
+        Trainer(external, data.splits["train"], Stage(WIG(3, through="solver"), 10), callbacks=[])
