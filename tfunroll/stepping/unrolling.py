@@ -136,7 +136,7 @@ def unroll(
     looped = rematerialise or (loop if loop is not None else steps > 1)
 
     def advance(k, before, target):
-        """Step k, 0-based: the carried state and the loss term. The one place that cuts."""
+        """Step k, 0-based: the carried state and the loss term; here alone steps are cut apart."""
         after = step(before)
         level = level_loss(k, before, after, target)
         warming, cut = k < pushforward, (k + 1) % cut_every == 0
