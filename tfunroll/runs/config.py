@@ -160,6 +160,12 @@ class RunConfig:
         "training",
         "of unrolled levels in the supervised loss: uniform, last or discount:factor=0.9",
     )
+    average: float = _flag(
+        0.0,
+        "training",
+        "decay of a moving average of the weights, the network of which is kept; 0 none, or 0.999",
+        least=0,
+    )
     rematerialise: bool = _flag(
         False, "training", "recompute each step in the backward pass: less memory, more time"
     )
@@ -298,6 +304,8 @@ class RunConfig:
             raise InputError(f"modalities={','.join(self.modalities)} names one twice")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise InputError("seeds must be different whole numbers of at least 0")
+        if not 0 <= self.average < 1:
+            raise InputError(f"average={self.average} must lie in [0, 1); 0 keeps none")
         if not 0 < self.decay_rate <= 1:
             raise InputError(f"decay_rate={self.decay_rate} must lie in (0, 1]")
         if self.mode == "prediction" and self.through != "all":

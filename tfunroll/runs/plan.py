@@ -111,6 +111,7 @@ class Plan:
             callbacks=callbacks,
             jit=config.jit != "off",
             rematerialise=config.rematerialise,
+            average=config.average,
             initial=lambda seed: Weights(self.net(seed)).read().numpy(),
         )
 

@@ -134,7 +134,7 @@ class Validation(Callback):
 
     def turn(self, fit) -> None:
         with solver_errors():
-            error, sample, reference = self.validate(fit.flat)
+            error, sample, reference = self.validate(fit.averaged)
         self._last, fit.validation = fit.update, float(error)
         fit.record({"validation/relative_error": fit.validation})
         fit.picture("validation/rollout", sample.numpy(), reference.numpy())

@@ -118,6 +118,8 @@ class Checkpoints:
     def weights(self, like: Mapping[str, np.ndarray]) -> np.ndarray:
         """The weights of the newest checkpoint, which for a finished network is its last.
 
+        Their moving average, where one was kept.
+
         Args: like: the part "net" that it must have.
         Raises: DamagedError: if it cannot be read. InputError: if it is missing or another net's.
         """
@@ -134,7 +136,7 @@ class Checkpoints:
                 f"{error}: scripts/train.py --resume trains this network again from the one before"
             ) from None
         _check(self._path(number), {"net": parts.get("net", {})}, {"net": like})
-        return parts["net"]["flat"]
+        return parts.get("average", parts["net"])["flat"]
 
     def is_whole(self, number: int) -> bool:
         """Whether a checkpoint is there and undamaged, whatever it holds."""

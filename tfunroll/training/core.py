@@ -3,7 +3,7 @@
     sample(windows, …) -> batch                    a pure function of counters
     loss(flat, batch, unrolling) -> loss           the stepper with its weights as argument
     gradient(flat, batch, unrolling) -> vector     of the same length
-    apply(carry, gradient, …) -> carry             optimizer and guard
+    apply(carry, gradient, …) -> carry             optimizer, guard and averaged weights
 
 They know nothing of flags, files, stages or callbacks. ``flat`` is [P], or [K, P] for K seeds side
 by side; then a batch holds the samples of all seeds one after the other, [K · B, …], losses are
@@ -26,7 +26,7 @@ from tfunroll.stepping.unrolling import Unrolling, unroll
 from tfunroll.training import guard
 from tfunroll.training.optimizers import Adam
 
-Carry = dict[str, object]  # "flat", "optimizer", "guard", "update"
+Carry = dict[str, object]  # "flat", "optimizer", "guard", "update", and "average" if there is one
 
 
 class Batch(NamedTuple):
@@ -173,9 +173,13 @@ class Objective:
         return Gradient(loss, vector, tf.norm(vector, axis=-1), by_step)
 
 
-def start(flat: tf.Tensor, optimizer: Adam) -> Carry:
-    """What the loop over updates carries, before the first one."""
-    return {
+def start(flat: tf.Tensor, optimizer: Adam, average: float = 0.0) -> Carry:
+    """What the loop over updates carries, before the first one.
+
+    Args: average: as of ``apply``.
+    """
+    averaged = {"average": flat} if average else {}
+    return averaged | {
         "flat": flat,
         "optimizer": optimizer.start(flat),
         "guard": guard.start(tuple(flat.shape[:-1])),
@@ -183,10 +187,18 @@ def start(flat: tf.Tensor, optimizer: Adam) -> Carry:
     }
 
 
-def apply(carry: Carry, gradient: Gradient, rate: tf.Tensor, optimizer: Adam) -> Carry:
+def apply(
+    carry: Carry, gradient: Gradient, rate: tf.Tensor, optimizer: Adam, average: float = 0.0
+) -> Carry:
     """The next weights, optimizer and guard.
 
     A gradient that is not finite, or whose norm jumps over its running mean, is not applied.
+
+    With an average of decay β it is moved too, from the initial weights at update t = 0 on,
+
+        θ̄ ← b θ̄ + (1 − b) θ,   b = min(β, (1 + t) / (10 + t))
+
+    so that it forgets them soon: it spans a ninth of the updates done, and at most 1 / (1 − β).
     """
     good, judged = guard.judge(carry["guard"], gradient.loss, gradient.norm)
     flat, state = optimizer.apply(carry["flat"], carry["optimizer"], gradient.vector, rate)
@@ -194,7 +206,13 @@ def apply(carry: Carry, gradient: Gradient, rate: tf.Tensor, optimizer: Adam) ->
     def chosen(new, old):
         return tf.where(good[..., None] if new.shape.rank > good.shape.rank else good, new, old)
 
-    return {
+    averaged = {}
+    if average:
+        done = tf.cast(carry["update"], flat.dtype)
+        keep = tf.minimum(tf.cast(average, flat.dtype), (1 + done) / (10 + done))
+        moved = keep * carry["average"] + (1 - keep) * flat
+        averaged["average"] = chosen(moved, carry["average"])
+    return averaged | {
         "flat": chosen(flat, carry["flat"]),
         "optimizer": tf.nest.map_structure(chosen, state, carry["optimizer"]),
         "guard": judged,

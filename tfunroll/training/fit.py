@@ -38,7 +38,7 @@ class Trained:
     """What a training came to.
 
     Attributes:
-      weights: [P], of the last update.
+      weights: [P], of the last update; with a moving average, that.
       training_loss: running mean over applied updates. validation_error: of the last validation.
       updates: done. skipped: of them, with reasons, of the first ones.
       seconds, processor_seconds: of this call; the latter, of all threads, does not depend on what
@@ -85,7 +85,7 @@ class Fit:
         self.reasons: list[str] = []
         self.stopping = False
         self.flat: tf.Tensor = None
-        self.state: dict = {}  # optimizer and guard
+        self.state: dict = {}  # optimizer, guard, and the average if there is one
         self._start = None if start is None else pathlib.Path(start)
         self._weights = weights
         self._records: list[tuple[int, str, float]] = []
@@ -97,6 +97,11 @@ class Fit:
         self.callbacks = [copy.copy(callback) for callback in own]
 
     # ------------------------------------------------------------- for callbacks
+
+    @property
+    def averaged(self) -> tf.Tensor:
+        """The moving average of the weights, or the weights where none is kept, [P]."""
+        return self.state.get("average", self.flat)
 
     @property
     def states_in_all(self) -> int:
@@ -153,7 +158,7 @@ class Fit:
                 f"initial gives weights of shape {tuple(flat.shape)}, the network has "
                 f"{self.trainer.weights.size}"
             )
-        self.take(core.start(flat, self.trainer.optimizer))
+        self.take(core.start(flat, self.trainer.optimizer, self.trainer.average))
 
     def numbers(self) -> list[int]:
         """Of the checkpoints in its folder, newest first."""
@@ -199,7 +204,8 @@ class Fit:
 
         self.update = int(carry["update"])
         self.flat = own(carry["flat"])
-        self.state = {k: tf.nest.map_structure(own, carry[k]) for k in ("optimizer", "guard")}
+        names = [name for name in ("optimizer", "guard", "average") if name in carry]
+        self.state = {name: tf.nest.map_structure(own, carry[name]) for name in names}
         of_guard = self.state["guard"]
         self.loss = float(of_guard["loss"])
         self.skipped, self.skipped_in_row = (
@@ -218,6 +224,8 @@ class Fit:
                 "validation": np.float32(self.validation),
             },
         }
+        if "average" in self.state:
+            parts["average"] = {"flat": self.state["average"]}
         for callback in self.callbacks:
             if values := callback.save():
                 parts[type(callback).__name__] = values
@@ -234,6 +242,8 @@ class Fit:
             "guard": parts["guard"],
             "update": parts["counters"]["update"],
         }
+        if "average" in parts:
+            carry["average"] = parts["average"]["flat"]
         self.take(tf.nest.map_structure(tf.constant, carry))
         self.rate_factor = float(parts["counters"]["rate_factor"])
         self.validation = float(parts["counters"]["validation"])
@@ -251,7 +261,7 @@ class Fit:
     def result(self, began: float, worked: float) -> Trained:
         """What it came to."""
         return Trained(
-            weights=self.flat.numpy(),
+            weights=self.averaged.numpy(),
             training_loss=self.loss,
             validation_error=self.validation,
             updates=self.update,

@@ -47,6 +47,8 @@ class Trainer:
       callbacks: in the order of their turns; checkpoints come last. None: a progress bar.
       jit: compile by XLA: updates whole, or the network alone beside a solver that XLA cannot.
       rematerialise: recompute each step in the backward pass: less memory, more time.
+      average: decay of an exponential moving average of the weights, such as 0.999 (core.apply),
+        that is validated and comes out in place of the weights themselves; 0 for none.
       initial: seed -> weights [P] at the start; by default the network's own, drawn anew.
     Raises:
       InputError: for parts that do not fit each other.
@@ -64,6 +66,7 @@ class Trainer:
         callbacks: Sequence[Callback] | None = None,
         jit: bool = True,
         rematerialise: bool = False,
+        average: float = 0.0,
         initial: Callable[[int], np.ndarray] | None = None,
     ):
         if not hasattr(stepper, "net"):
@@ -73,6 +76,9 @@ class Trainer:
             )
         if not noise >= 0:
             raise InputError(f"noise={noise} must be at least 0")
+        if not 0 <= average < 1:
+            raise InputError(f"average={average} must lie in [0, 1); 0 keeps none")
+        self.average = average
         self.weights = Weights(stepper.net)
         self.dtype = self.weights.dtype
         loss = (Supervised() if loss is None else loss).fitted(stepper)
@@ -229,7 +235,7 @@ class Trainer:
             rate = schedule.rate(update - before, rate, warmup) * factor
             out = {"loss": gradient.loss, "gradient_norm": gradient.norm}
             out |= {"by_step": gradient.by_step, "rate": rate}
-            return core.apply(carry, gradient, rate, self.optimizer), out
+            return core.apply(carry, gradient, rate, self.optimizer, self.average), out
 
         # One graph for all updates of a call, optimizer included: no host round trip between them.
         @tf.function(jit_compile=self.jit, autograph=False)
@@ -354,7 +360,8 @@ class Updates:
         each = [seeds] if isinstance(seeds, int) else list(seeds)
         lanes = () if isinstance(seeds, int) else (len(each),)
         weights = tf.constant(np.stack([trainer._initial(seed) for seed in each]), trainer.dtype)
-        self.carry = core.start(weights if lanes else weights[0], trainer.optimizer)
+        first = weights if lanes else weights[0]
+        self.carry = core.start(first, trainer.optimizer, trainer.average)
         self._call = trainer._call(stage, lanes)
         self._seeds = tf.constant(each if lanes else each[0], tf.int64)
         numbers = (stage.rate, float(stage.warmup), [1.0] * len(each) if lanes else 1.0)
