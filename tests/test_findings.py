@@ -379,7 +379,7 @@ def test_the_other_trends():
     assert "time × 1.00" in ours
 
 
-def test_routes_are_compared_with_the_nog_that_differs_in_nothing_else():
+def test_routes_are_compared_with_the_exact_gradient_that_differs_in_nothing_else():
     effect = {"solver": 0.5, "network": 2.0}
 
     def error(settings, modality):
@@ -391,11 +391,13 @@ def test_routes_are_compared_with_the_nog_that_differs_in_nothing_else():
         runs[f"{name} all"] = {"modalities": ("NOG", "WIG"), **width}
         for route in effect:
             runs[f"{name} {route}"] = {"modalities": ("WIG",), "through": route, **width}
-    parts = comparisons.routes(made_up(runs, error)).ours.split("NOG's: ")[1].split("; ")
+    parts = comparisons.routes(made_up(runs, error)).ours.split("exact gradient: ")[1].split("; ")
     found = {name: float(text.split()[0]) for name, text in (part.split(": ") for part in parts)}
-    wanted = {"all": EFFECT["WIG"], **effect}
+    wanted = {"all NOG": EFFECT["NOG"], **{f"{name} WIG": size for name, size in effect.items()}}
     assert found == {
-        name: pytest.approx(wanted[name.split()[1]] / EFFECT["NOG"], rel=0.1) for name in runs
+        f"{width} {name}": pytest.approx(value / EFFECT["WIG"], rel=0.1)
+        for width in ("small", "wide")
+        for name, value in wanted.items()
     }
     assert comparisons.routes(made_up({"a": {"modalities": ("ONE",)}}, error)) is None
 

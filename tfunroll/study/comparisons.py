@@ -228,28 +228,41 @@ def alternatives(gathered) -> Finding | None:
 
 
 def routes(gathered) -> Finding | None:
-    """WIG by every route of the gradient against the NOG that differs in nothing else."""
+    """NOG and every route of the gradient against the exact one of WIG, that differ in no else."""
     errors = statistics.per_seed(gathered.table)
     times, ratios, texts = _processor_times(gathered), {}, []
 
     def otherwise(run_id):
         return replace(gathered.study.config(run_id), through="all", modalities=())
 
-    nogs = [run_id for run_id in gathered.labels if has(errors, run_id, "NOG")]
+    def through(run_id):
+        return gathered.study.config(run_id).through
+
+    exact = {
+        otherwise(run_id): (run_id, "WIG")
+        for run_id in gathered.labels
+        if through(run_id) == "all" and has(errors, run_id, "WIG")
+    }
     for run_id in gathered.labels:
-        like = [nog for nog in nogs if otherwise(nog) == otherwise(run_id)]
-        if not like or not has(errors, run_id, "WIG"):
-            continue
-        model, base, name = (run_id, "WIG"), (like[0], "NOG"), gathered.labels[run_id]
-        ratios[name] = statistics.geometric(statistics.log_ratio(errors, model, base).mean(axis=1))
-        cost = f", time × {times[model] / times[base]:.2f}" if times else ""
-        texts.append(f"{name}: {ratios[name]}{cost}")
+        base = exact.get(otherwise(run_id))
+        for modality in ("NOG", "WIG"):
+            model = run_id, modality
+            if base in (None, model) or not has(errors, *model):
+                continue
+            name = through(run_id) if modality == "WIG" else modality
+            if len(exact) > 1:
+                name = f"{gathered.labels[run_id]} {modality}"
+            ratios[name] = statistics.geometric(
+                statistics.log_ratio(errors, model, base).mean(axis=1)
+            )
+            cost = f", time × {times[model] / times[base]:.2f}" if times else ""
+            texts.append(f"{name}: {ratios[name]}{cost}")
     if not texts:
         return None
     return Finding(
         "Routes of the gradient through time",
         "",
-        f"WIG's error over NOG's: {'; '.join(texts)}.",
+        f"Error over that of WIG's exact gradient: {'; '.join(texts)}.",
         OPEN,
         "Equal updates and states. Times are processor times of the whole training, with "
         "compilation, medians over seeds."
