@@ -37,7 +37,8 @@ def counts(train: Count, validation: Count, tests: Count) -> dict[str, Count]:
     return {"train": train, "validation": validation, **dict.fromkeys(TEST_SPLITS, tests)}
 
 
-# eq=False and not frozen as its base class, which dataclasses demand: do not change one.
+# Dataclasses must be declared as their base is, and TFDS's is neither frozen nor comparable; treat
+# a config as frozen all the same.
 @dataclasses.dataclass(eq=False, kw_only=True)
 class TrajectoryConfig(tfds.core.BuilderConfig):
     """A variant of a dataset.
@@ -46,7 +47,8 @@ class TrajectoryConfig(tfds.core.BuilderConfig):
       splits: split -> its Count; empty for what is not made here.
       resolution: options of the system's grid, such as "points=64"; empty: the registered one.
       base: the config that this one is on another grid; empty: none.
-      parallel: generate in worker processes; not worth their start-up for what takes seconds.
+      parallel: generate in worker processes. False for data that take seconds, less than starting
+        the processes would.
       manual: reads files that the user put into TFDS's manual directory.
       hosted: downloads an archive that scripts/publish_data.py made. Every dataset has one such
         config, of this name; its fields of the subclass must have defaults.

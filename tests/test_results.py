@@ -265,6 +265,19 @@ def test_a_table_survives_the_disk(tmp_path):
     pd.testing.assert_frame_equal(summarise(again), summarise(results), check_dtype=False)
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe\x00\x9f", b"a,b\n1,2,3\n", b'"never closed', b"frame\nlater\n"]
+)
+def test_a_file_that_is_no_table_is_one_line(content, tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"results.csv (cannot be read|lacks the columns)") as told:
+        read_csv(path)
+    assert "\n" not in str(told.value)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_csv(tmp_path)
+
+
 def test_a_failed_write_leaves_the_old_table(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text("old")

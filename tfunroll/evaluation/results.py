@@ -47,11 +47,18 @@ def read_csv(path) -> pd.DataFrame:
     """A table that write_csv wrote, with its types; empty labels stay empty texts.
 
     Raises:
-      InputError: if it lacks columns, as tables of earlier versions do.
+      InputError: if it cannot be read, or lacks columns, as tables of earlier versions do.
     """
     types = {"frame": "Int64", **dict.fromkeys(TEXTS, str)}
-    missing = {"frame": [""]}  # and nothing else: an empty label, or a net called "nan", is a text
-    table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=missing)
+    # An empty frame is a missing number; an empty label, or a net called "nan", is a text.
+    missing = {"frame": [""]}
+    try:
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=missing)
+    except (OSError, ValueError) as error:  # pandas' own errors, and those of decoding, are such
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise InputError(
+            f"{path} cannot be read ({reason}); scripts/evaluate.py --run=RUN makes it anew"
+        ) from None
     if lacking := [name for name in COLUMNS if name not in table]:
         raise InputError(
             f"{path} lacks the columns {', '.join(lacking)}: an earlier version wrote it; "
@@ -189,7 +196,7 @@ def cells(model: pd.DataFrame, sets: list[str]) -> dict[str, str]:
         cells["diverged"] = f"{np.average(ends['diverged'], weights=ends['n']):.0%}"
     for label, text_of in (("ratio to ONE", _ratio), ("p", _p_value)):
         values = [text_of(row) for row in errors_of]
-        if values:  # words once, numbers for each test set
+        if values:  # a dash or "too few seeds" stands once, numbers stand for each test set
             cells[label] = values[0] if set(values) in ({"–"}, {TOO_FEW}) else " / ".join(values)
     return cells
 

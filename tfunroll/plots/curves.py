@@ -11,8 +11,8 @@ from tfunroll.evaluation.results import ORDER, SETS
 from tfunroll.plots.style import TITLES, styles_of
 from tfunroll.systems.base import System
 
-ZERO = 1.01 * FLOOR  # less is not drawn: the error of what is exact
-BELOW = 0.03  # of the best model: baselines under that leave the picture of the bars
+ZERO = 1.01 * FLOOR  # an error up to this is that of an exact model, and is not drawn
+BELOW = 0.03  # a baseline with less than this share of the best model's error is written, not drawn
 
 
 def curves(summary: pd.DataFrame, system: System, settings: Mapping[str, object]) -> Figure:

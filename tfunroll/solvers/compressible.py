@@ -79,7 +79,9 @@ class Compressible(Solver):
         self.boundary, self.sensor, self.refinement = boundary, sensor, refinement
         self.shape, self.frame_time = mesh.shape, dt * substeps
         self._weights = [gradient_weights(mesh, axis) for axis in (0, 1)]
-        if boundary[0][0] == WALL:  # the speed is zero along it, also where a cut's cell is next
+        # On a wall the speed is zero, so no gradient there looks at the neighbour along it, which
+        # at the end of a body is a cell of the cut.
+        if boundary[0][0] == WALL:
             self._weights[0][1::2, 0, mesh.body] = 0
 
     def bind(self, params: Params) -> Step:
@@ -192,7 +194,7 @@ class Compressible(Solver):
         if axis:
             return flux
         first = flux[..., :1, :]
-        across = (first - first[..., ::-1]) / 2  # the faces of a cut appear twice
+        across = (first - first[..., ::-1]) / 2  # a cut's faces appear twice, from either side
         if self.boundary[0][0] == WALL:
             p = self._wall_pressure(w)
             push = [p * nx[:1], p * ny[:1]]
@@ -243,7 +245,7 @@ class Compressible(Solver):
             ghosts = self._mirrored(cells(1, None, -1))
         elif kind == FAR_FIELD:
             n = self.mesh.i_normals[:, [-end]] if axis else self.mesh.j_normals[[-end]]
-            if axis:  # w has its ghosts along j by now
+            if axis:  # w was given its two ghost rows along j before those along i
                 n = np.pad(n, [[2, 2], [0, 0], [0, 0]], "edge")
             nx, ny = (tf.constant(c if end else -c, w.dtype) for c in np.moveaxis(n, -1, 0))
             ghosts = tf.repeat(tf.stack(far_field(tf.unstack(last), free, nx, ny)), 2, axis - 2)
