@@ -217,7 +217,7 @@ def script(body, tmp_path, **more):
     path = tmp_path / "script.py"
     path.write_text(
         "import os, pathlib, sys\nfrom tfunroll import core\nfrom tfunroll.runs import cli\n"
-        f"def run():\n    {body}\nif __name__ == '__main__':\n    cli.main(run)\n"
+        f"def run():\n    {body}\nif __name__ == '__main__':\n    cli.main(run, 'what it does')\n"
     )
     return subprocess.Popen([sys.executable, path], text=True, cwd=tmp_path, **more)
 

@@ -81,6 +81,8 @@ def main(run: Callable[[], None], doc: str) -> None:
 
     The statuses are listed in docs/reliability.md: 2 for a user's mistake, that of an
     IncompleteError for what failed or was stopped, and a traceback for a bug alone.
+
+    Args: doc: what --help begins with.
     """
     outlive_readers()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
