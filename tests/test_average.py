@@ -26,7 +26,7 @@ def data():
 def test_it_is_the_average_of_the_weights_that_were(data, unrolling, seeds):
     stage = Stage(unrolling, 40, 1e-2, batch_size=2)
     trainer = small_trainer(data, stage, "float64", average=0.5, jit=False)
-    updates, plain = Updates(trainer, stage, seeds), None
+    updates = Updates(trainer, stage, seeds)
     wanted = updates.carry["flat"].numpy()
     for t in range(12):  # (1 + t) / (10 + t) is below 0.5 up to t = 7
         updates(1)

@@ -21,24 +21,19 @@ def chain():
 LIMITS = [(0.9, 0.9, 1), (0.0, 0.9, 3), (0.9, 0.0, 3)]  # of memory and mappings; processes
 
 
+@pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize(("memory", "mappings", "processes"), LIMITS)
-def test_a_process_that_is_full_is_replaced(memory, mappings, processes, monkeypatch):
+def test_a_process_that_is_full_is_replaced(memory, mappings, processes, count, monkeypatch):
+    """This one, which works itself where one worker is asked for, or a worker."""
     monkeypatch.setattr(workers, "MEMORY", memory)
     monkeypatch.setattr(workers, "MAPS", mappings)
-    found = workers.run_tasks(chain(), 2, 3.0, "test")
+    found = workers.run_tasks(chain(), count, 3.0, "test")
     assert list(found) == ["a", "b", "c"]
     assert len(set(found.values())) == processes
-    assert os.getpid() not in found.values()
-
-
-@pytest.mark.parametrize(("memory", "mappings", "processes"), LIMITS)
-def test_once_this_process_is_full_others_go_on(memory, mappings, processes, monkeypatch):
-    monkeypatch.setattr(workers, "MEMORY", memory)
-    monkeypatch.setattr(workers, "MAPS", mappings)
-    found = workers.run_tasks(chain(), 1, 3.0, "test")
-    assert list(found) == ["a", "b", "c"]
-    assert found["a"] == os.getpid()
-    assert len(set(found.values())) == processes
+    if count == 1:
+        assert found["a"] == os.getpid()
+    else:
+        assert os.getpid() not in found.values()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts /proc/self/maps")

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from tfunroll.core import InputError
 
+WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -48,7 +50,10 @@ def check_writable(out: str) -> pathlib.Path:
     return folder
 
 
-WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+def why(error: Exception) -> str:
+    """What the system or a reader says of a file that it cannot read, on one line."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return text or type(error).__name__
 
 
 def lock(file, shared: bool = False, wait: bool = True) -> None:
@@ -64,8 +69,6 @@ def lock(file, shared: bool = False, wait: bool = True) -> None:
     how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     try:
         fcntl.flock(file, how)
-    except BlockingIOError:
-        raise
     except OSError as error:
         if error.errno not in WITHOUT_LOCKS:
             raise

@@ -1,5 +1,6 @@
-"""The machine, and how much of it this job may use; nothing else asks the operating system."""
+"""The machine, and how much of it this job may use; nothing else asks for cores, memory, GPUs."""
 
+import functools
 import math
 import os
 import pathlib
@@ -26,13 +27,14 @@ def memory() -> int:
     return int(min([psutil.virtual_memory().total, *limits]))
 
 
-def gpus() -> list[str]:
+@functools.cache
+def gpus() -> tuple[str, ...]:
     """Names of the GPUs that TensorFlow sees."""
     import tensorflow as tf
 
     details = tf.config.experimental.get_device_details
     found = tf.config.list_physical_devices("GPU")
-    return [details(device).get("device_name", "GPU") for device in found]
+    return tuple(details(device).get("device_name", "GPU") for device in found)
 
 
 def peak_memory() -> int:

@@ -8,6 +8,8 @@ import importlib
 import pathlib
 import sys
 
+from tfunroll.runs import cli
+
 COMMANDS = ("train", "evaluate", "plot", "export", "data", "publish", "study", "impostors")
 
 
@@ -15,17 +17,13 @@ def main(command: str = "") -> None:
     """Runs a command with the flags of sys.argv; without a name, the one that they begin with."""
     if not command:
         given = sys.argv[1] if len(sys.argv) > 1 else "--help"
-        if given in ("--help", "-help", "-h", "--h", "help"):
+        if given in (*cli.HELP, "help"):
             print(_overview())
             return
         if given not in COMMANDS:
-            allowed = ", ".join(COMMANDS)
-            print(f"error: {given!r} is no command; allowed: {allowed}", file=sys.stderr)
-            sys.exit(2)
+            cli.end(f"{given!r} is no command; allowed: {', '.join(COMMANDS)}", 2)
         command = given
         sys.argv[:2] = [f"{sys.argv[0]} {command}"]
-    from tfunroll.runs import cli
-
     module = importlib.import_module(f"tfunroll.commands.{command}")  # defines the flags
     cli.main(module.main, module.__doc__)
 

@@ -1,9 +1,9 @@
 """Builds a dataset: trajectories of a system by its reference solver, on all cores, resumable.
 
-python scripts/generate_data.py --system=ks --dataset_config=study
-python scripts/generate_data.py --system=ks:points=64 --dataset_config=tiny
-python scripts/generate_data.py --system=path/to/module.py:SYSTEM --data_dir=data
-python scripts/generate_data.py --system=ks --dataset_config=hosted --data_url=https://host/x.tar.gz
+tfunroll data --system=ks --dataset_config=study
+tfunroll data --system=ks:points=64 --dataset_config=tiny
+tfunroll data --system=path/to/module.py:SYSTEM --data_dir=data
+tfunroll data --system=ks --dataset_config=hosted --data_url=https://host/x.tar.gz
 """
 
 from absl import flags

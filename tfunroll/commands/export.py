@@ -1,6 +1,6 @@
 """Writes a trained stepper, network and solver, as a SavedModel that steps without tfunroll.
 
-python scripts/export.py --run=runs/mine/WIG/0 --out=exported
+tfunroll export --run=runs/mine/WIG/0 --out=exported
 """
 
 from absl import flags

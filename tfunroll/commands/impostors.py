@@ -1,7 +1,7 @@
 """What the metrics of a system can tell: their scores of rollouts that are not the reference.
 
-python scripts/impostors.py --system=wake --dataset_config=tiny
-python scripts/impostors.py --system=path/to/module.py:SYSTEM --data=path/to/own.json
+tfunroll impostors --system=wake --dataset_config=tiny
+tfunroll impostors --system=path/to/module.py:SYSTEM --data=path/to/own.json
 
 Parentheses: the metric is blind to this impostor by definition; docs/metrics.md says why. A mark !:
 it should see it and does not. Below: when the correlation falls under other thresholds.
@@ -23,10 +23,7 @@ cli.define("measurement", "long_horizon", 0, "frames of the time metrics; the sy
 def main() -> None:
     from tabulate import tabulate
 
-    from tfunroll import (
-        data,
-        systems,  # after --help and the check of the flags
-    )
+    from tfunroll import data, systems  # after --help and the check of the flags
     from tfunroll.validation import impostors
 
     given = flags.FLAGS

@@ -1,6 +1,6 @@
 """Packs a built dataset for others: archive, checksum, data card and licence.
 
-python scripts/publish_data.py --system=ks --dataset_config=study --out=published
+tfunroll publish --system=ks --dataset_config=study --out=published
 """
 
 from absl import flags

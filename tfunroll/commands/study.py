@@ -1,9 +1,9 @@
 """Runs a study: a matrix of trainings, described in tfunroll/study/studies/, and what it shows.
 
-python scripts/study.py --study=modalities --variant=mini --dry_run     # runs, updates, time
-python scripts/study.py --study=modalities --variant=mini               # again: goes on
-python scripts/study.py --study=modalities --variant=mini --shard=2/4   # or --run=ID; then:
-python scripts/study.py --gather --out=runs/study-modalities-mini
+tfunroll study --study=modalities --variant=mini --dry_run     # runs, updates, time
+tfunroll study --study=modalities --variant=mini               # again: goes on
+tfunroll study --study=modalities --variant=mini --shard=2/4   # or --run=ID; then:
+tfunroll study --gather --out=runs/study-modalities-mini
 """
 
 import pathlib

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from tfunroll.core import InputError
 from tfunroll.evaluation.averages import MIN_SEEDS, TOO_FEW, combine, paired_p, scores
-from tfunroll.files import replacing
+from tfunroll.files import replacing, why
 
 # What was stepped. kind: one of KINDS; refinement: cells of a baseline solver's grid per cell of
 # the networks' grid and axis, substeps: its sub-steps per frame; 0 and 0 for what is no solver.
@@ -55,9 +55,8 @@ def read_csv(path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=missing)
     except (OSError, ValueError) as error:  # pandas' own errors, and those of decoding, are such
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise InputError(
-            f"{path} cannot be read ({reason}); scripts/evaluate.py --run=RUN makes it anew"
+            f"{path} cannot be read ({why(error)}); scripts/evaluate.py --run=RUN makes it anew"
         ) from None
     if lacking := [name for name in COLUMNS if name not in table]:
         raise InputError(

@@ -17,6 +17,7 @@ from tfunroll import machine
 from tfunroll.core import IncompleteError, InputError, check_keras_backend
 from tfunroll.streams import outlive_readers
 
+HELP = ("--help", "-help", "-h", "--h")
 CACHE_NEEDS = 1e9  # free bytes, below which compiled programs are not kept
 
 _GROUPS: dict[str, list[str]] = {}
@@ -87,7 +88,7 @@ def main(run: Callable[[], None], doc: str) -> None:
     outlive_readers()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     keep_compiled_programs()
-    if any(a in ("--help", "-help", "-h", "--h") for a in sys.argv[1:]):
+    if any(a in HELP for a in sys.argv[1:]):
         print(_help(doc))
         sys.exit(0)
 
@@ -101,16 +102,17 @@ def main(run: Callable[[], None], doc: str) -> None:
             check_keras_backend()
             run()
         except InputError as error:
-            _end(error, 2)
+            end(error, 2)
         except IncompleteError as error:
-            _end(error, error.status)
+            end(error, error.status)
         except KeyboardInterrupt:
-            _end("stopped by SIGINT; what was saved before stands", 128 + signal.SIGINT)
+            end("stopped by SIGINT; what was saved before stands", 128 + signal.SIGINT)
 
     app.run(guarded, flags_parser=_parse)
 
 
-def _end(message, status: int) -> None:
+def end(message, status: int) -> None:
+    """Ends the process with a mistake's one line."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
 
@@ -119,7 +121,7 @@ def _parse(argv):
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        _end(f"{' '.join(str(error).split())}; see --help", 2)
+        end(f"{' '.join(str(error).split())}; see --help", 2)
 
 
 def _help(doc: str) -> str:

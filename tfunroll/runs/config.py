@@ -163,8 +163,7 @@ class RunConfig:
     average: float = _flag(
         0.0,
         "training",
-        "decay of a moving average of the weights, the network of which is kept; 0 none, or 0.999",
-        least=0,
+        "decay of a moving average of the weights, kept as the network, such as 0.999; 0 none",
     )
     rematerialise: bool = _flag(
         False, "training", "recompute each step in the backward pass: less memory, more time"

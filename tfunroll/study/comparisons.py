@@ -201,11 +201,9 @@ def alternatives(gathered) -> Finding | None:
     times, ratios = _processor_times(gathered), {}
     for model in models:
         if model[1] in ORDER and model != base:
-            logs = statistics.log_ratio(errors, model, base).mean(axis=1)
             name = f"{gathered.labels[model[0]]} {model[1]}"
-            ratios[name] = statistics.geometric(logs)
-            cost = f", time × {times[model] / times[base]:.2f}" if times else ""
-            texts.append(f"{name}: {ratios[name]}{cost}")
+            ratios[name], text = _over(errors, times, model, base)
+            texts.append(f"{name}: {text}")
     names = gathered.table.loc[gathered.table["kind"] == EQUAL_COST, "modality"].unique()
     solver = errors["score"][errors.index.get_level_values("modality").isin(names)]
     beside = (
@@ -228,7 +226,7 @@ def alternatives(gathered) -> Finding | None:
 
 
 def routes(gathered) -> Finding | None:
-    """NOG and every route of the gradient against the exact one of WIG, that differ in no else."""
+    """NOG and every route of the gradient against WIG's exact one, runs otherwise alike."""
     errors = statistics.per_seed(gathered.table)
     times, ratios, texts = _processor_times(gathered), {}, []
 
@@ -252,11 +250,8 @@ def routes(gathered) -> Finding | None:
             name = through(run_id) if modality == "WIG" else modality
             if len(exact) > 1:
                 name = f"{gathered.labels[run_id]} {modality}"
-            ratios[name] = statistics.geometric(
-                statistics.log_ratio(errors, model, base).mean(axis=1)
-            )
-            cost = f", time × {times[model] / times[base]:.2f}" if times else ""
-            texts.append(f"{name}: {ratios[name]}{cost}")
+            ratios[name], text = _over(errors, times, model, base)
+            texts.append(f"{name}: {text}")
     if not texts:
         return None
     return Finding(
@@ -272,6 +267,13 @@ def routes(gathered) -> Finding | None:
         ", ".join(f"{name} {e.value:.2f}" for name, e in ratios.items()),
         seeds=min(e.seeds for e in ratios.values()),
     )
+
+
+def _over(errors, times, model, base) -> tuple[statistics.Estimate, str]:
+    """A model's error over that of another, and in words with its time, where times were taken."""
+    ratio = statistics.geometric(statistics.log_ratio(errors, model, base).mean(axis=1))
+    cost = f", time × {times[model] / times[base]:.2f}" if times else ""
+    return ratio, f"{ratio}{cost}"
 
 
 def _processor_times(gathered) -> dict[tuple[str, str], float]:

@@ -6,13 +6,12 @@ version of this format. NumPy's own reader opens it.
 
 import json
 import pathlib
-import re
 from collections.abc import Mapping
 
 import numpy as np
 
 from tfunroll.core import InputError
-from tfunroll.files import replacing
+from tfunroll.files import replacing, why
 
 KEPT = 2  # the newest, and the one before in case the newest is damaged
 VERSION = 2  # of the format; the first was TensorFlow's, a list without names
@@ -81,7 +80,7 @@ class Checkpoints:
                 part, name = key.split("/", 1)
                 parts.setdefault(part, {})[name] = value
         except Exception as error:  # whatever the bytes hold; NumPy and zipfile raise a dozen kinds
-            raise DamagedError(f"checkpoint {path} is damaged ({_reason(error)})") from None
+            raise DamagedError(f"checkpoint {path} is damaged ({why(error)})") from None
         if version != VERSION:
             raise InputError(
                 f"checkpoint {path} has version {version} of its format, needed is {VERSION}"
@@ -205,8 +204,3 @@ def _unlike(path, part, difference) -> InputError:
         f"checkpoint {path} does not fit this training: part {part}: {difference}; go on with the "
         "version of tfunroll and the System that wrote it, or start a new run"
     )
-
-
-def _reason(error: Exception) -> str:
-    text = re.sub(r"\s+", " ", str(getattr(error, "strerror", None) or error))
-    return text or type(error).__name__
