@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from tfunroll import datasets
 from tfunroll.core import InputError, check_choice
@@ -16,6 +17,16 @@ from tfunroll.data.own import read_description
 from tfunroll.datasets.guards import command, refuse_outdated
 from tfunroll.systems import System
 from tfunroll.systems.base import SPLITS
+
+
+class DataRecord(TypedDict):
+    """What a run remembers of its data; splits: {name: (trajectories, frames)}."""
+
+    dataset: str
+    config: str
+    version: str
+    fingerprint: str
+    splits: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -131,17 +142,14 @@ class Dataset:
                 digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()[:16]
 
-    def record(self) -> dict[str, object]:
-        """What a run remembers of its data: JSON values.
-
-        "dataset", "config", "version", "fingerprint", and "splits": {name: [trajectories, frames]}.
-        """
+    def record(self) -> DataRecord:
+        """What a run remembers of its data."""
         return {
             "dataset": self.name,
             "config": self.config,
             "version": self.version,
             "fingerprint": self.fingerprint,
-            "splits": {name: list(t.states.shape[:2]) for name, t in self.splits.items()},
+            "splits": {name: t.states.shape[:2] for name, t in self.splits.items()},
         }
 
 

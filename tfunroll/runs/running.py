@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from tfunroll import failures, machine, plots, systems, workers
 from tfunroll.core import InputError
@@ -108,7 +109,13 @@ def check_ready(config: RunConfig) -> int:
                 )
             check_start(folder, config)
     check_writable(config.out)
-    return Plan(config).net(config.seeds[0]).count_params()
+    try:
+        return Plan(config).net(config.seeds[0]).count_params()
+    except tf.errors.ResourceExhaustedError:
+        raise InputError(
+            f"net={config.net} of width={config.width or config.widths or config.size}, "
+            f"depth={config.depth} does not fit into memory; choose a smaller one"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -228,7 +235,7 @@ def gather(out: pathlib.Path) -> str:
     system, recorded = systems.get(config.system), histories(run_out)
     figures = plots.plot_run(out, summary, samples(out), system, evaluation, recorded)
     losses = {
-        modality: float(np.mean([outcome["training_loss"] for outcome in outcomes]))
+        modality: float(np.mean([outcome["training_loss"] for outcome in outcomes.values()]))
         for modality in config.modalities
         if (outcomes := training_outcomes(run_out, modality))
     }

@@ -13,7 +13,7 @@ from tfunroll.core import InputError
 from tfunroll.solvers.external import solver_errors
 from tfunroll.training import core, guard
 from tfunroll.training.callbacks import Checkpoint, Plateau
-from tfunroll.training.checkpoints import Checkpoints, DamagedError, finished_at
+from tfunroll.training.checkpoints import Checkpoints, DamagedError, Outcome, finished_at
 from tfunroll.training.records import COLUMNS
 
 UPDATES_PER_CALL = 100  # at most; one host round trip for this many updates
@@ -56,10 +56,9 @@ class Trained:
     processor_seconds: float
     history: pd.DataFrame
 
-    def summary(self) -> dict[str, object]:
+    def summary(self) -> Outcome:
         """All but weights and history, as plain values."""
-        values = {k: v for k, v in vars(self).items() if k not in ("weights", "history")}
-        return values | {"reasons": list(self.reasons)}
+        return {name: getattr(self, name) for name in Outcome.__annotations__}
 
 
 class Fit:
