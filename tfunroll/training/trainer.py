@@ -81,7 +81,13 @@ class Trainer:
         self.average = average
         self.weights = Weights(stepper.net)
         self.dtype = self.weights.dtype
-        loss = (Supervised() if loss is None else loss).fitted(stepper)
+        loss = Supervised() if loss is None else loss
+        if not isinstance(loss, Loss):
+            raise InputError(
+                f"loss is a {type(loss).__name__}; needed: one of tfunroll.losses, or a subclass "
+                "of losses.Loss with bind"
+            )
+        loss = loss.fitted(stepper)
         self.objective = core.Objective(stepper, self.weights, loss, rematerialise, jit)
         self.windows = Windows(data, self.dtype)
         active = getattr(getattr(stepper, "features", None), "active", None)
@@ -307,10 +313,15 @@ class Trainer:
                     f"the state became non-finite at unroll step {k + 1} of {steps} "
                     f"(trajectory {trajectory}, frame {frame + k + 1})"
                 )
-        by_step = self.objective.gradient(fit.flat, batch, unrolling).by_step
+        gradient = self.objective.gradient(fit.flat, batch, unrolling)
+        if not np.isfinite(gradient.loss.numpy()):
+            return "the loss is not finite, though all states are"
+        by_step = gradient.by_step
         bad = np.flatnonzero(~np.isfinite(by_step.numpy()))
         if bad.size:  # going back in time, the last step is the first to meet it
             return f"the gradient became non-finite at unroll step {bad[-1] + 1} of {steps}"
+        if not np.isfinite(gradient.norm.numpy()):
+            return "the gradient by the weights is not finite"
         return f"the gradient's norm is more than {guard.JUMP:g} times its running mean"
 
 
