@@ -61,11 +61,11 @@ def own_system(
                 f"{field} is a {type(solver).__name__}; needed: a Solver, such as ExternalSolver "
                 "makes of a function of NumPy arrays"
             )
-        for name in NEEDED:
-            if not hasattr(solver, name):
+        for needed in NEEDED:
+            if not hasattr(solver, needed):
                 raise InputError(
-                    f"{field}, a {type(solver).__name__}, has no {name}; own_system needs a Solver "
-                    f"with {', '.join(NEEDED)}"
+                    f"{field}, a {type(solver).__name__}, has no {needed}; own_system needs a "
+                    f"Solver with {', '.join(NEEDED)}"
                 )
     if set(params) != set(coarse.params):
         raise InputError(f"params={sorted(params)}, but the solver's are {sorted(coarse.params)}")

@@ -19,7 +19,14 @@ from tfunroll.stepping.steppers import check_route
 from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training import core, guard
 from tfunroll.training.callbacks import Callback, Progress, Validation
-from tfunroll.training.fit import UPDATES_PER_CALL, Fit, Run, Trained, TrainingDivergedError
+from tfunroll.training.fit import (
+    UPDATES_PER_CALL,
+    Fit,
+    Run,
+    Trained,
+    TrainingDivergedError,
+    together,
+)
 from tfunroll.training.optimizers import Adam
 from tfunroll.training.schedule import Schedule, Stage
 
@@ -170,8 +177,14 @@ class Trainer:
             raise InputError(f"seeds={list(seeds)} must be different, and at least one")
         none = [None] * count
         lists = folders or none, starts or none, weights or none, names or [""] * count
+        for name, of in zip(("folders", "starts", "weights", "names"), lists, strict=True):
+            if len(of) != count:
+                raise InputError(f"{name} holds {len(of)}, but there are {count} seeds")
         fits = [Fit(self, seed, *of) for seed, *of in zip(seeds, *lists, strict=True)]
-        return Run(self, fits).run()
+        outcomes = {}
+        for group in together(fits):
+            outcomes |= zip(group, Run(self, group).run(), strict=True)
+        return [outcomes[fit] for fit in fits]
 
     def _follow(self, schedule):
         self.schedule, of_level = schedule, self.objective.of_level
