@@ -77,6 +77,15 @@ class Trajectories:
             raise InputError(f"{where}: params: {error}") from None
 
 
+def check_split(field: str, given: Trajectories) -> Trajectories:
+    """What was given; InputError unless it is one split."""
+    if not isinstance(given, Trajectories):
+        raise InputError(
+            f"{field} is a {type(given).__name__}; needed: a split of a Dataset, like data.train"
+        )
+    return given
+
+
 @dataclass(frozen=True)
 class Split(Trajectories):
     """One split that knows where it belongs.
@@ -300,8 +309,11 @@ def of(
     if "train" not in splits:
         raise InputError(f"splits={', '.join(splits) or 'none'}: needed is train")
     made = {}
-    for split, (states, params) in splits.items():
+    for split, given in splits.items():
         check_choice("splits", split, SPLITS)
+        if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping)):
+            raise InputError(f"{split} must be a pair (states, {{name of a parameter: values}})")
+        states, params = given
         states = np.asarray(states, np.float32)
         count = len(states)
         made[split] = Trajectories(

@@ -29,7 +29,8 @@ KINDS = (NETWORK, PERSISTENCE, COARSE, EQUAL_COST, REFINED)
 TEXTS = ("run_id", "dataset", "mode", "correction", "net", "trajectory", "physics")
 TIMES = ("vorticity_correlation_time", "correlation_time")  # of the table, the first a model has
 ORDER = ("ONE", "NOG", "WIG")
-SETS = {"test_interpolation": "interp.", "test_extrapolation": "extrap."}
+# validation stands in for test sets where data have none
+SETS = {"test_interpolation": "interp.", "test_extrapolation": "extrap.", "validation": "valid."}
 WHOLE = -1  # stands for the empty frame of whole-rollout metrics while grouping
 GROUP = (*MODEL, "test_set", "subset", "metric", "frame")
 # ONE has its own number of steps, so these alone find the ONE that a model is compared with.
@@ -218,7 +219,7 @@ def _legend(summary, settings) -> str:
         f"{seeds} seed{'s' if seeds > 1 else ''}; ×÷: its spread over seeds, a factor.\n"
         "A diverged rollout counts with the largest error that one that has not diverged can "
         "have.\n"
-        f"corr. time: mean frames until decorrelated or diverged, both test sets; ≥ where some "
+        f"corr. time: mean frames until decorrelated or diverged, all test sets; ≥ where some "
         f"never were within {long_horizon} frames.\n"
         f"diverged: within {long_horizon} frames, beyond the reference's range by more than half "
         "of it, or not finite.\n"

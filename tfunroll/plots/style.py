@@ -33,7 +33,11 @@ BASELINE_STYLES = (
     Style("#E69F00", (0, (3, 1, 1, 1)), "v"),
     Style("#CC79A7", (0, (8, 3)), "D"),
 )
-TITLES = {"test_interpolation": "interpolation", "test_extrapolation": "extrapolation"}
+TITLES = {
+    "test_interpolation": "interpolation",
+    "test_extrapolation": "extrapolation",
+    "validation": "validation",
+}
 
 Samples = Mapping[tuple[str, int], Mapping[str, np.ndarray]]
 Drawn = Mapping[str, Mapping[str, np.ndarray]]  # the samples of one seed of each modality

@@ -184,7 +184,7 @@ def evaluate(out: pathlib.Path, into: str = "", **settings) -> str:
         count = worker_count(config)
         outcome = workers.run_tasks(tasks, count, len(tasks), "evaluation", [lock])
         if error := failures.error_of(outcome, "the results before stand"):
-            shutil.rmtree(staging.parent)
+            shutil.rmtree(staging.parent, ignore_errors=True)  # there is none if all failed early
             raise error
         record = provenance.record(config, dataset)
         write_json(staging / provenance.FILE, {**record, "run": str(out)} if into else record)

@@ -51,7 +51,7 @@ class TensorBoardFiles:
     def start(self, update: int) -> None:
         """Begins, or goes on after ``update``: forgets later events, of a run that was killed."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        for path in self._folder.iterdir():
+        for path in self._folder.glob("events.out.tfevents.*"):
             _forget_events(path, update)
         self._writer = tf.summary.create_file_writer(str(self._folder))
 
