@@ -4,12 +4,13 @@ import json
 import pathlib
 
 from tfunroll import systems
-from tfunroll.core import InputError, Stepper
+from tfunroll.core import InputError
 from tfunroll.files import write_json
 from tfunroll.nets import keras
 from tfunroll.nets.weights import Weights
 from tfunroll.runs.config import RunConfig
 from tfunroll.runs.plan import Plan
+from tfunroll.runs.trained import TrainedStepper
 from tfunroll.stepping.features import Features
 from tfunroll.training.checkpoints import Checkpoints
 from tfunroll.training.fit import CHECKPOINTS
@@ -77,19 +78,21 @@ def load_weights(path: str | pathlib.Path, net: keras.Model) -> None:
     weights.write(Checkpoints(pathlib.Path(path) / CHECKPOINTS).weights(weights.part()))
 
 
-def load(path: str | pathlib.Path) -> Stepper:
-    """Loads a trained network as a stepper, ready to bind to parameters.
+def load(path: str | pathlib.Path) -> TrainedStepper:
+    """Loads a trained network with its solver.
 
     Args:
       path: RUN/<modality>/<seed>.
     Returns:
-      the stepper; ``stepper.bind(params)`` is state -> state one frame later, and ``stepper.net``
+      see trained.TrainedStepper: ``rollout(state, params, frames)``, ``bind(params)`` and ``net``,
       the Keras model.
     Raises:
-      InputError: if the folder holds no trained network that fits its system.
+      InputError: if the folder holds no trained network that fits its system, or a user's own whose
+        file is gone or has changed.
     """
+    path = pathlib.Path(path).expanduser()
     config, features = describe(path)
     plan = Plan(config)
     net = plan.net(seed=0)
     load_weights(path, net)
-    return plan.stepper(net, features)
+    return TrainedStepper(plan.stepper(net, features), plan.system)

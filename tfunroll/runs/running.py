@@ -108,6 +108,7 @@ def check_ready(config: RunConfig) -> int:
                 )
             check_start(folder, config)
     check_writable(config.out)
+    Plan(config).check_net()
     return Plan(config).net(config.seeds[0]).count_params()
 
 

@@ -22,7 +22,8 @@ from tfunroll.core import InputError
 from tfunroll.data import Trajectories
 from tfunroll.solvers.external import solver_errors
 from tfunroll.stepping.unrolling import rollout
-from tfunroll.training.records import EVENTS, HistoryFile, TensorBoardFiles
+from tfunroll.systems.base import System
+from tfunroll.training.records import HistoryFile, TensorBoardFiles
 
 SECONDS_PER_CHECKPOINT = 300.0  # at most, besides the interval in updates
 
@@ -182,14 +183,20 @@ class History(Callback):
 
 
 class TensorBoard(Callback):
-    """Scalars, pictures and skipped updates for TensorBoard, in ``folder``/tensorboard."""
+    """Scalars, pictures and skipped updates for TensorBoard.
 
-    def __init__(self, folder: str | pathlib.Path | None = None):
-        self._folder = folder
+    Args:
+      folder: where; by default the training's.
+      system: whose states pictures show; by default that of the training data, if they know it.
+    """
+
+    def __init__(self, folder: str | pathlib.Path | None = None, system: System | None = None):
+        self._folder, self._system = folder, system
 
     def begin(self, fit) -> None:
-        self._files = TensorBoardFiles(_folder(self._folder, fit, "TensorBoard") / EVENTS)
-        self._files.start(fit.update)
+        folder = _folder(self._folder, fit, "TensorBoard")
+        self._files = TensorBoardFiles(folder, self._system or fit.trainer.system)
+        self._files.start(fit.update, fit.began_from)
 
     def recorded(self, fit, scalars) -> None:
         self._files.scalars(fit.update, scalars)
