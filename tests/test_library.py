@@ -190,7 +190,9 @@ def test_the_blocks_of_extending_run(tmp_path, monkeypatch, capsys):
     nu, dx = 0.2, 2 * np.pi / 32
     u = tf.constant(np.sin(X)[None, :, None])
     decayed = names["diffusion"].bind({"viscosity": tf.constant([nu], tf.float64)})(u)
-    np.testing.assert_allclose(decayed, (1 - 0.4 * nu * np.sin(dx / 2) ** 2 / dx**2) * u)
+    np.testing.assert_allclose(
+        decayed, (1 - 0.4 * nu * np.sin(dx / 2) ** 2 / dx**2) * u, atol=1e-14
+    )
 
     # the network that a flag names
     (tmp_path / "mine.py").write_text("import keras\n" + blocks(EXTENDING)[-1])

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfunroll import systems
 from tfunroll.plots.fields import fields
+from tfunroll.training.callbacks import Validation
 from tfunroll.training.records import (
     DPI,
     EVENTS,
@@ -142,3 +143,29 @@ def test_what_is_recorded_is_explained(tmp_path):
     assert "mse of the trained network on test_interpolation" in describe(
         "final/mse/test_interpolation"
     )
+
+
+def test_validation_gives_few_pictures_and_the_last():
+    """Of the first, second, fourth … turn, and of the end, also where that is no turn."""
+
+    class Fit:
+        averaged, validation = None, np.nan
+
+        def record(self, scalars):
+            recorded.append(self.update)
+
+        def picture(self, name, rollout, reference):
+            pictured.append((self.update, float(rollout.sum())))
+
+    for updates, wanted in ((80, [10, 20, 40, 80]), (95, [10, 20, 40, 80, 95])):
+        fit, recorded, pictured = Fit(), [], []
+        validation = Validation(None, every=10)
+        validation.validate = lambda _, fit=fit: (tf.constant(0.5), *[tf.fill([1], fit.update)] * 2)
+        fit.update = 0
+        validation.begin(fit)
+        for fit.update in range(10, updates + 1, 10):
+            validation.turn(fit)
+        fit.update = updates
+        validation.end(fit)
+        assert pictured == [(update, update) for update in wanted]
+        assert recorded == [*range(10, 81, 10), *([90, 95] if updates == 95 else [])]

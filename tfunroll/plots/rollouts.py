@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tfunroll.evaluation.results import ORDER, SETS
 from tfunroll.plots.style import (
@@ -77,6 +78,7 @@ def panels(cases: Mapping[str, Mapping[str, np.ndarray]], system: System) -> Fig
         ax.set_title(name, fontsize=10)
     steps = "frame" if system.frame_time == 1 else f"frame, each {system.frame_time:g}"
     for ax in grid[-1]:
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         if ax.axison:
             ax.set_xlabel(f"{steps} {system.time_unit}" if system.frame_time != 1 else steps)
     return figure

@@ -87,6 +87,8 @@ class Validation(Callback):
 
         mean over rollouts of  mean(u − r)² / max(r²),  over frames, space and measured channels
 
+    Its first, second, fourth, eighth, … and last turn give a picture, as drawing takes time.
+
     Args:
       split: such as data.validation.
       every: updates between validations; there is one at the end of training in any case.
@@ -131,18 +133,27 @@ class Validation(Callback):
         self.validate = validate
 
     def begin(self, fit) -> None:
-        self._last = -1
+        self._last = self._pictured = -1
 
     def turn(self, fit) -> None:
         with solver_errors():
-            error, sample, reference = self.validate(fit.averaged)
+            error, *self._states = self.validate(fit.averaged)
         self._last, fit.validation = fit.update, float(error)
         fit.record({"validation/relative_error": fit.validation})
-        fit.picture("validation/rollout", sample.numpy(), reference.numpy())
+        number = fit.update // self.every
+        if number & (number - 1) == 0:
+            self._picture(fit)
 
     def end(self, fit) -> None:
         if self._last != fit.update:  # else it was just validated
             self.turn(fit)
+        if self._pictured != fit.update:
+            self._picture(fit)
+
+    def _picture(self, fit) -> None:
+        self._pictured = fit.update
+        sample, reference = self._states
+        fit.picture("validation/rollout", sample.numpy(), reference.numpy())
 
 
 class Checkpoint(Callback):
