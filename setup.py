@@ -6,28 +6,16 @@ from setuptools import setup
 
 HERE = pathlib.Path(__file__).parent
 
-PACKAGES = {
-    "tfunroll": "tfunroll",
-    "tfunroll.ops": "tfunroll/ops",
-    "tfunroll.solvers": "tfunroll/solvers",
-    "tfunroll.nets": "tfunroll/nets",
-    "tfunroll.metrics": "tfunroll/metrics",
-    "tfunroll.plots": "tfunroll/plots",
-    "tfunroll.systems": "tfunroll/systems",
-    "tfunroll.validation": "tfunroll/validation",
-    "tfunroll.study": "tfunroll/study",
-    "tfunroll.stepping": "tfunroll/stepping",
-    "tfunroll.data": "tfunroll/data",
-    "tfunroll.evaluation": "tfunroll/evaluation",
-    "tfunroll.runs": "tfunroll/runs",
-    "tfunroll.training": "tfunroll/training",
-    "tfunroll.commands": "tfunroll/commands",
-    "tfunroll.datasets": "datasets",
-    "tfunroll.datasets.kuramoto_sivashinsky": "datasets/kuramoto_sivashinsky",
-    "tfunroll.datasets.kolmogorov_flow": "datasets/kolmogorov_flow",
-    "tfunroll.datasets.cylinder_wake": "datasets/cylinder_wake",
-    "tfunroll.datasets.transonic_aerofoil": "datasets/transonic_aerofoil",
-}
+
+def packages():
+    """Import name and folder of every folder that has an __init__.py."""
+    for root, folder in (("tfunroll", "tfunroll"), ("tfunroll.datasets", "datasets")):
+        for path in sorted((HERE / folder).rglob("__init__.py")):
+            inside = path.parent.relative_to(HERE / folder).parts
+            yield ".".join([root, *inside]), path.parent.relative_to(HERE).as_posix()
+
+
+PACKAGES = dict(packages())
 
 setup(
     name="tfunroll",

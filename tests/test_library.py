@@ -199,12 +199,30 @@ def test_the_lines_of_the_readme_run(tiny_data_dir, tmp_path, monkeypatch, capsy
 
 def test_the_blocks_of_extending_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tu.metrics, "METRICS", dict(tu.metrics.METRICS))
     names = {}
     for block in blocks(EXTENDING):
         exec(compile(block, "extending.md", "exec"), names)
     assert names["trained"].updates == 40
     assert "NOG" in capsys.readouterr().out
-    assert len(list((tmp_path / "pictures").glob("*.png"))) >= 3
+    pictures = {path.stem for path in (tmp_path / "pictures").glob("*.png")}
+    assert {"curves", "rollouts", "last_states"} <= pictures
+    measured = set(names["found"].results["metric"])
+    assert {"observed_error@steepest", "largest_error"} <= measured
+    largest = names["found"].results.query("metric == 'largest_error' and modality == 'NOG'")
+    assert (largest["value"] > 0).all()
+
+    # the solver in TensorFlow: a sine wave decays by its eigenvalue
+    nu, dx = 0.2, 2 * np.pi / 32
+    u = tf.constant(np.sin(X)[None, :, None])
+    decayed = names["diffusion"].bind({"viscosity": tf.constant([nu], tf.float64)})(u)
+    np.testing.assert_allclose(
+        decayed, (1 - 0.4 * nu * np.sin(dx / 2) ** 2 / dx**2) * u, atol=1e-14
+    )
+
+    # the network that a flag names
+    (tmp_path / "mine.py").write_text("import keras\n" + blocks(EXTENDING)[-1])
+    tu.nets.own.check(str(tmp_path / "mine.py"), names["system"].domain, 2, 1)
 
 
 def test_the_package_has_what_it_says():

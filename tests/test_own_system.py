@@ -83,8 +83,8 @@ def test_generated_data_are_steps_of_the_reference(tmp_path):
         ("nowhere.py:SYSTEM", "no such file; expected path/to/module.py:SYSTEM"),
         ("broken.py:SYSTEM", "ZeroDivisionError: division by zero"),
         ("refused.py:SYSTEM", "refused.py:SYSTEM': solver"),
-        ("good.py:OTHER", "the module has no OTHER; it needs a System"),
-        ("good.py:NUMBER", "the module has a int as NUMBER"),
+        ("good.py:OTHER", "the module has no OTHER"),
+        ("good.py:NUMBER", "good.py:NUMBER' is a int; it needs a tfunroll.System"),
         ("good", "system='good' is unknown; allowed: .*path/to/module.py:SYSTEM"),
     ],
 )

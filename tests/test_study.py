@@ -57,7 +57,7 @@ def test_ids_depend_on_a_run_alone(tmp_path):
     found = list(study.load(written(tmp_path), "mini").runs)
     assert found[0] == "ks-correction-resnet-4x0-m4-9d7d26e9"
     assert found[-1] == "ks-correction-resnet-demo-m3-b787c13e"
-    more = MATRIX.replace("[4, 8]", "[4, 6, 8]") + '[[mini.cells]]\nnet = "other"\n'
+    more = MATRIX.replace("[4, 8]", "[4, 6, 8]") + '[[mini.cells]]\nnet = "fno"\n'
     assert set(found) < set(study.load(written(tmp_path, more), "mini").runs)
     same = MATRIX.replace("batch_size = 8", "batch_size = 8\nloss = 'supervised'")  # the default
     assert found == list(study.load(written(tmp_path, same), "mini").runs)

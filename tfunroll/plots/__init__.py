@@ -12,11 +12,12 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from tfunroll.evaluation.results import model_order
-from tfunroll.plots import curved, flows
+from tfunroll.plots import animation, curved, flows
 from tfunroll.plots.curves import curves
+from tfunroll.plots.fields import fields
 from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import rollouts, spectra
-from tfunroll.plots.style import TITLES, Samples, metadata
+from tfunroll.plots.style import TITLES, Samples, finish, metadata
 from tfunroll.plots.training import training
 from tfunroll.systems.base import System
 
@@ -33,7 +34,8 @@ def plot_run(
 ) -> list[pathlib.Path]:
     """Writes the pictures of a run; returns their paths.
 
-    All systems: curves. One dimension: rollouts over space and time, spectra. Flows: vorticity of
+    All systems: curves, and ``System.figures``. One dimension: rollouts over space and time,
+    spectra. Two: the first channel at some frames, spectra. Flows: vorticity of
     a case per test set, evolution, rollout.gif, and spectra of periodic ones. Curved grids:
     fields, values along the body, rollout.gif. Bodies: forces. PNG and PDF but for the animation.
 
@@ -72,16 +74,23 @@ def plot_run(
         paths.append(out / "rollout.gif")
         curved.animate(drawn, system, next(iter(sets)), paths[-1])
     elif drawn:
-        figures["spectra"] = spectra(drawn)
+        figures["spectra"] = spectra(drawn, system)
         if len(system.domain.shape) == 1:
             figures["rollouts"] = rollouts(drawn, system)
+        elif len(system.domain.shape) == 2:
+            for name in dict.fromkeys(next(iter(drawn.values()))["test_set"]):
+                rows = animation.rows_of(drawn, name, lambda states: states[..., 0])
+                rows = {model: values[..., None] for model, values in rows.items()}
+                title = animation.title_of(drawn, name, system)
+                figures[f"fields_{TITLES.get(name, name)}"] = fields(rows, system, title)
     with_forces = {name: s for name, s in drawn.items() if "reference_forces" in s}
     if with_forces:
         figures["forces"] = forces(with_forces, system)
+    if drawn:
+        figures |= {name: make(drawn, system) for name, make in system.figures.items()}
     for name, figure in figures.items():
         FigureCanvasAgg(figure)
-        for ax in figure.axes:
-            ax.minorticks_off()  # on log axes they take half of the drawing time
+        finish(figure)
         for suffix, dpi in ((".png", 130), (".pdf", 200)):
             paths.append(out / f"{name}{suffix}")
             figure.savefig(paths[-1], dpi=dpi, metadata=metadata(suffix, settings))

@@ -114,7 +114,11 @@ class RunConfig:
     )
     residual: bool = _flag(False, "task", "prediction: the network gives the change of the state")
 
-    net: str = _flag("resnet", "network", "resnet, unet, attention_unet, fno, graph or transformer")
+    net: str = _flag(
+        "resnet",
+        "network",
+        "resnet, unet, attention_unet, fno, graph, transformer or path/to/module.py:NET",
+    )
     size: str = _flag("", "network", "weight count by label: 1k, 32k, 0.1M, 0.2M, 0.5M, 1M or 5M")
     width: int = _flag(0, "network", "channels inside, in place of the size's", least=0, most=8192)
     depth: int = _flag(0, "network", "blocks or levels, in place of the size's", least=0, most=1024)
@@ -218,7 +222,7 @@ class RunConfig:
     def resolved(self) -> "RunConfig":
         """The same with the system's defaults filled in; InputError for anything impossible."""
         from tfunroll import options, systems
-        from tfunroll.nets.initial import best
+        from tfunroll.nets import building
         from tfunroll.stepping import levels
 
         paths = {f.name for f in fields(self) if f.metadata["path"]}
@@ -228,7 +232,8 @@ class RunConfig:
             self,
             **expanded,
             system=systems.full_name(self.system),
-            initial=self.initial or best(self.net),
+            net=(net := building.full_name(self.net)),
+            initial=self.initial or building.best(net),
             correction=self.correction or next(iter(system.corrections)),
             coarse=options.write(*system.coarse_options(self.coarse)),
             level_weights=levels.str_of(levels.read(self.level_weights)),
@@ -276,6 +281,14 @@ class RunConfig:
             ) from None
         return Stage(steps, updates, rate, warmup)
 
+    def curriculum_text(self) -> str:
+        """The curriculum as --curriculum takes it, each stage with its rate."""
+        return ",".join(
+            f"{stage.steps}:{stage.updates}:{stage.learning_rate:g}"
+            + f":{stage.warmup}" * bool(stage.warmup)
+            for stage in self.stages()
+        )
+
     def describe_stages(self) -> str:
         """The curriculum in words, a line per stage: horizon, updates, learning rate."""
         decay = f" × {self.decay_rate:g} every {self.decay_every} updates" * bool(self.decay_every)
@@ -308,11 +321,18 @@ class RunConfig:
         return count if len(self.modalities) > 1 else 0
 
     def _check(self, system: "System") -> None:
+        from tfunroll import user_modules
+        from tfunroll.nets import building
         from tfunroll.stepping import levels
         from tfunroll.stepping.unrolling import Unrolling
 
+        own_net = user_modules.is_path(self.net)
         for f in fields(self):
-            self._check_field(f)
+            if not (own_net and f.name == "initial"):
+                self._check_field(f)
+        if own_net:
+            sizes = ("size", "width", "depth", "widths", "modes")
+            building.check_own(self.net, {n: getattr(self, n) for n in sizes}, self.initial)
         check_choice("correction", self.correction, system.corrections)
         if not self.modalities:
             raise InputError(f"modalities is empty; allowed: {', '.join(MODALITIES)}")

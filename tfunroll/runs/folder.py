@@ -2,7 +2,8 @@
 
 RUN/config.json, flagfile.txt, environment.json    what was asked for, and where it ran
 RUN/shared/<seed>/                                 the one-step stages all modalities start from
-RUN/<modality>/<seed>/                             checkpoints, tensorboard, history.csv,
+RUN/<modality>/<seed>/                             checkpoints, events.out.tfevents.*,
+                                                   history.csv,
                                                    model.json, training.json,
                                                    results.csv, samples.npz
 RUN/baselines/                                     results.csv, samples.npz

@@ -7,11 +7,12 @@ from typing import Any
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from tfunroll import files, systems
-from tfunroll.core import InputError, Stepper
+from tfunroll.core import InputError
 from tfunroll.nets import keras
 from tfunroll.nets.weights import Weights
 from tfunroll.runs.config import RunConfig
 from tfunroll.runs.plan import Plan
+from tfunroll.runs.trained import TrainedStepper
 from tfunroll.stepping.features import Features, SavedFeatures
 from tfunroll.training.checkpoints import Checkpoints
 from tfunroll.training.fit import CHECKPOINTS
@@ -89,19 +90,21 @@ def load_weights(path: str | pathlib.Path, net: keras.Model) -> None:
     weights.write(Checkpoints(pathlib.Path(path) / CHECKPOINTS).weights(weights.part()))
 
 
-def load(path: str | pathlib.Path) -> Stepper:
-    """Loads a trained network as a stepper, ready to bind to parameters.
+def load(path: str | pathlib.Path) -> TrainedStepper:
+    """Loads a trained network with its solver.
 
     Args:
       path: RUN/<modality>/<seed>.
     Returns:
-      the stepper; ``stepper.bind(params)`` is state -> state one frame later, and ``stepper.net``
+      see trained.TrainedStepper: ``rollout(state, params, frames)``, ``bind(params)`` and ``net``,
       the Keras model.
     Raises:
-      InputError: if the folder holds no trained network that fits its system.
+      InputError: if the folder holds no trained network that fits its system, or a user's own whose
+        file is gone or has changed.
     """
+    path = pathlib.Path(path).expanduser()
     config, features = describe(path)
     plan = Plan(config)
     net = plan.net(seed=0)
     load_weights(path, net)
-    return plan.stepper(net, features)
+    return TrainedStepper(plan.stepper(net, features), plan.system)

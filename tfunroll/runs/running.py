@@ -110,6 +110,7 @@ def check_ready(config: RunConfig) -> int:
             check_start(folder, config)
     check_writable(config.out)
     try:
+        Plan(config).check_net()
         return Plan(config).net(config.seeds[0]).count_params()
     except tf.errors.ResourceExhaustedError:
         raise InputError(

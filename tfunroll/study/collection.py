@@ -14,6 +14,7 @@ from tfunroll.runs import provenance
 from tfunroll.runs import running as runs
 from tfunroll.study import folder
 from tfunroll.study.description import Study
+from tfunroll.user_modules import short_name
 
 SHOWN = (results.NETWORK, results.EQUAL_COST)  # in the table
 
@@ -142,7 +143,7 @@ def _labels(study: Study, present: Sequence[str]) -> dict[str, str]:
         names = [n for n in varying if len({getattr(configs[r], n) for r in alike}) > 1]
         short = [n for n in names if n != "curriculum"]  # long: only where nothing else tells
         text = label(run_id, short if different(short, alike) else names)
-        found[run_id] = text or ("plain" if len(alike) > 1 else configs[run_id].net)
+        found[run_id] = text or ("plain" if len(alike) > 1 else short_name(configs[run_id].net))
     taken: dict[tuple, int] = {}
     for run_id, text in found.items():
         key = (text, configs[run_id].modalities)

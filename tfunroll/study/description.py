@@ -16,6 +16,8 @@ A setting is a field of RunConfig, so a flag of scripts/train.py. A list stands 
 for a field that is a list itself (modalities, seeds, metrics): there a list of lists does. A cell's
 own settings replace its preset's, those the variant's. Each point of the matrix is one run, with
 all its modalities and seeds, in a folder that scripts/evaluate.py and scripts/plot.py read too.
+A network or system of one's own, "path/to/module.py:NET", is looked for beside the TOML file first,
+then in the working directory.
 """
 
 import hashlib
@@ -31,6 +33,7 @@ from typing import Any
 
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
+from tfunroll import user_modules
 from tfunroll.core import InputError, check_choice
 from tfunroll.files import read_bytes, typed, why
 from tfunroll.runs.config import RunConfig
@@ -87,7 +90,7 @@ def load(name: str, variant: str) -> Study:
     path, head, tables = _read(name)
     check_choice("variant", variant, tables)
     where = f"study={path.stem!r}, variant={variant!r}"
-    runs = _expand(tables[variant], head.get("presets", {}), where)
+    runs = _expand(tables[variant], head.get("presets", {}), where, path.parent)
     return Study(path.stem, variant, head.get("title", path.stem), head.get("question", ""), runs)
 
 
@@ -152,7 +155,7 @@ def chosen(study: Study, part: str = "", only: str = "") -> list[str]:
     return shard(list(study.runs), part) if part else list(study.runs)
 
 
-def _expand(variant: dict, presets: dict, where: str) -> dict[str, Settings]:
+def _expand(variant: dict, presets: dict, where: str, folder: pathlib.Path) -> dict[str, Settings]:
     common = {k: v for k, v in variant.items() if k != "cells"}
     runs: dict[str, Settings] = {}
     cells = typed(_json(variant.get("cells", [])), list[dict[str, Any]], f"{where}: cells")
@@ -167,10 +170,11 @@ def _expand(variant: dict, presets: dict, where: str) -> dict[str, Settings]:
                 allowed = ", ".join(sorted(presets)) or "none"
                 raise InputError(f"{where}: preset={preset!r} is unknown; allowed: {allowed}")
             settings = _checked({**common, **presets.get(preset, {}), **point}, where)
-            run_id = _run_id(settings, where)
+            placed = _placed(settings, folder)
+            run_id = _run_id(settings, RunConfig(**placed), where)
             if run_id in runs:
                 raise InputError(f"{where}: the matrix names the run {run_id} twice")
-            runs[run_id] = settings
+            runs[run_id] = placed
     if not runs:
         raise InputError(
             f"{where}: the matrix is empty; it needs [[{where.split(chr(39))[3]}.cells]]"
@@ -196,16 +200,27 @@ def _checked(settings: dict, where: str) -> Settings:
     return {name: value for name, value in values.items() if value != defaults[name]}
 
 
-def _run_id(settings: Settings, where: str) -> str:
-    config = RunConfig(**settings)
+def _placed(settings: Settings, folder: pathlib.Path) -> Settings:
+    """The settings with whole paths of a user's own network and system."""
+    return settings | {
+        name: user_modules.full_name(name, user_modules.relative_to(folder, value), name.upper())
+        for name in ("system", "net")
+        if user_modules.is_path(value := settings.get(name, ""))
+    }
+
+
+def _run_id(settings: Settings, config: RunConfig, where: str) -> str:
+    """Of what is written down, so that a study has the same ids in every folder."""
     try:
         longest = max(stage.steps for stage in config.stages())
         config.resolved()
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     size = f"{config.width}x{config.depth}" if config.width or config.depth else config.size
-    system = re.sub(r"\W+", "_", config.system)  # an own one is named by its path
-    words = (system, config.mode, config.net, size or "demo", f"m{longest}")
+    named = settings.get("system", config.system), user_modules.short_name(config.net)
+    system, net = (re.sub(r"\W+", "_", name) for name in named)  # own ones have paths
+    size = size or ("own" if user_modules.is_path(config.net) else "demo")
+    words = (system, config.mode, net, size, f"m{longest}")
     return "-".join([*words, fingerprint(settings)])
 
 

@@ -154,6 +154,7 @@ def _made(resolution: Resolution) -> System:
                 validated=(17.0, min(1000.0, 1000.0 * (points / POINTS) ** 2)),
                 how="linear stability at 17.8 and 30, energy budget at 300 and 1000; the smallest "
                 "scales of two-dimensional turbulence go as Re^-1/2",
+                label="Re",
             )
         },
         splits={

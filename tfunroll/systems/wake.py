@@ -215,6 +215,7 @@ def _made(resolution: Resolution) -> System:
                 validated=(20.0, RESOLVED * REFINEMENT * points / HEIGHT),
                 how="drag and Strouhal number of the literature at 40 to 200; cell Reynolds number "
                 f"up to {RESOLVED:g}",
+                label="Re",
             )
         },
         splits={
@@ -224,6 +225,7 @@ def _made(resolution: Resolution) -> System:
             "test_extrapolation": (70.0, 1000.0),
         },
         **velocity_and_pressure(FRAME_TIME),
+        time_unit="D/U",
         reference=functools.partial(_solver, REFINEMENT, points),
         coarse_kinds={"piso": SolverKind(lambda o: solver(sweeps=o.sweeps, points=points), Piso)},
         coarse_misses=0.4,
@@ -256,6 +258,7 @@ def _made(resolution: Resolution) -> System:
         ),
         active=active,
         regions={"near body": fluid & (distance < 1), "far wake": behind},
+        body=grid.body,
         forces=functools.partial(forces, points=points),
     )
 

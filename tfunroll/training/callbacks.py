@@ -22,7 +22,8 @@ from tfunroll.core import InputError
 from tfunroll.data.trajectories import Trajectories, check_split
 from tfunroll.solvers.external import solver_errors
 from tfunroll.stepping.unrolling import rollout
-from tfunroll.training.records import EVENTS, HistoryFile, TensorBoardFiles
+from tfunroll.systems.base import System
+from tfunroll.training.records import HistoryFile, TensorBoardFiles
 
 SECONDS_PER_CHECKPOINT = 300.0  # at most, besides the interval in updates
 
@@ -86,6 +87,8 @@ class Validation(Callback):
 
         mean over rollouts of  mean(u − r)² / max(r²),  over frames, space and measured channels
 
+    Its first, second, fourth, eighth, … and last turn give a picture, as drawing takes time.
+
     Args:
       split: such as data.validation.
       every: updates between validations; there is one at the end of training in any case.
@@ -131,18 +134,27 @@ class Validation(Callback):
         self.validate = validate
 
     def begin(self, fit) -> None:
-        self._last = -1
+        self._last = self._pictured = -1
 
     def turn(self, fit) -> None:
         with solver_errors():
-            error, sample, reference = self.validate(fit.averaged)
+            error, *self._states = self.validate(fit.averaged)
         self._last, fit.validation = fit.update, float(error)
         fit.record({"validation/relative_error": fit.validation})
-        fit.picture("validation/rollout", sample.numpy(), reference.numpy())
+        number = fit.update // self.every
+        if number & (number - 1) == 0:
+            self._picture(fit)
 
     def end(self, fit) -> None:
         if self._last != fit.update:  # else it was just validated
             self.turn(fit)
+        if self._pictured != fit.update:
+            self._picture(fit)
+
+    def _picture(self, fit) -> None:
+        self._pictured = fit.update
+        sample, reference = self._states
+        fit.picture("validation/rollout", sample.numpy(), reference.numpy())
 
 
 class Checkpoint(Callback):
@@ -183,14 +195,20 @@ class History(Callback):
 
 
 class TensorBoard(Callback):
-    """Scalars, pictures and skipped updates for TensorBoard, in ``folder``/tensorboard."""
+    """Scalars, pictures and skipped updates for TensorBoard.
 
-    def __init__(self, folder: str | pathlib.Path | None = None):
-        self._folder = folder
+    Args:
+      folder: where; by default the training's.
+      system: whose states pictures show; by default that of the training data, if they know it.
+    """
+
+    def __init__(self, folder: str | pathlib.Path | None = None, system: System | None = None):
+        self._folder, self._system = folder, system
 
     def begin(self, fit) -> None:
-        self._files = TensorBoardFiles(_folder(self._folder, fit, "TensorBoard") / EVENTS)
-        self._files.start(fit.update)
+        folder = _folder(self._folder, fit, "TensorBoard")
+        self._files = TensorBoardFiles(folder, self._system or fit.trainer.system)
+        self._files.start(fit.update, fit.began_from)
 
     def recorded(self, fit, scalars) -> None:
         self._files.scalars(fit.update, scalars)

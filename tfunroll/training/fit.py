@@ -114,6 +114,11 @@ class Fit:
         return self.trainer.schedule.states_at(self.update)
 
     @property
+    def began_from(self) -> pathlib.Path | None:
+        """Folder of the training whose state this one took, if there is one."""
+        return self._start
+
+    @property
     def states_before(self) -> int:
         """States that the training processed which this one began from."""
         number = None if self._start is None else self._start_number()

@@ -97,6 +97,7 @@ class Trainer:
         loss = loss.fitted(stepper)
         self.objective = core.Objective(stepper, self.weights, loss, rematerialise, jit)
         self.windows = Windows(data, self.dtype)
+        self.system = getattr(getattr(data, "dataset", None), "system", None)  # if it knows it
         active = getattr(getattr(stepper, "features", None), "active", None)
         self._noise = noise * self.windows.rms(active) if noise else None
         self.optimizer = Adam() if optimizer is None else optimizer
