@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Each module of tfunroll stands in one layer; it may import its own layer and those before it.
 LAYERS = [
     {"core", "files", "machine", "streams", "options", "novelty", "failures", "workers"},
-    {"ops"},
+    {"ops", "arrays"},
     {"solvers", "nets"},
     {"stepping"},
     {"metrics"},
