@@ -202,7 +202,7 @@ class Hdf5(File):
     def _open(self):
         import h5py  # only those who use it wait for it
 
-        self._file = h5py.File(self.path, "r", locking=False)
+        self._file = h5py.File(self.path, "r")
         self._names: list[str] = []
 
         def visit(name, found):
