@@ -172,11 +172,11 @@ def _fields(path: pathlib.Path) -> dict:
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{where} is no plain file")
-        with path.open("rb") as file:
-            content = file.read(METADATA + 1)
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= METADATA else b""
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise InputError(f"{where} cannot be read: {why(error)}") from None
-    if len(content) > METADATA:
+    if size > METADATA:
         raise InputError(f"{where} is larger than {METADATA >> 20} MiB: put numbers into a file")
     try:
         text = content.decode("utf-8")
