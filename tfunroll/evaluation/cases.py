@@ -5,7 +5,7 @@ import pandas as pd
 
 from tfunroll.core import InputError
 
-NO_PARAMS = "all"  # the parameters of data without any, in tables
+NO_PARAMS = "no parameters"  # in tables and titles, of data without any
 
 
 def all_cases(dataset, settings) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray]]:

@@ -9,9 +9,40 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tfunroll.plots.style import TITLES, Drawn, short
+from tfunroll.systems.base import System
 
 ANIMATED = 40  # frames of the animation, at most
+PANELS = 6  # frames of the panels, of fields as wide as high
 FRAMES_PER_SECOND = 10
+
+
+def panels(
+    rows: Mapping[str, np.ndarray],
+    panel: Callable,
+    label: str,
+    title: str,
+    system: System,
+    wide: float,
+) -> Figure:
+    """Fields of one case: rows are models, columns frames, evenly spread.
+
+    Args: as of ``animate``; wide: width of a field over its height.
+    """
+    count = max(round(PANELS / wide), 2)
+    frames = np.unique(np.linspace(0, len(rows["reference"]) - 1, count).round().astype(int))
+    figure = Figure((1.5 * wide * len(frames) + 1.9, 1.5 * len(rows) + 0.9), layout="constrained")
+    axes = figure.subplots(len(rows), len(frames), squeeze=False)
+    for row, (name, field) in zip(axes, rows.items(), strict=True):
+        for ax, frame in zip(row, frames, strict=True):
+            image, _ = panel(ax, field[frame])
+        row[0].set_ylabel(short(name), fontsize=10)
+    unit = f" {system.units['time']}" if "time" in system.units else ""
+    for ax, frame in zip(axes[0], frames, strict=True):
+        time = (frame + 1) * system.frame_time
+        ax.set_title(f"frame {frame + 1}\nt = {time:.2f}{unit}", fontsize=9)
+    figure.colorbar(image, ax=axes, label=label, extend="both", shrink=0.6, pad=0.02)
+    figure.suptitle(title, fontsize=10)
+    return figure
 
 
 def animate(

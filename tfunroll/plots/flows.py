@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from tfunroll.evaluation.results import ORDER, SETS
+from tfunroll.evaluation.results import ORDER, sets_of
 from tfunroll.metrics import StaggeredGrid, flows
 from tfunroll.plots import animation
 from tfunroll.plots.animation import case_title, first_case
@@ -18,7 +18,6 @@ from tfunroll.plots.style import TITLES, Drawn, short, styles_of
 from tfunroll.systems.base import System
 
 MAP = colormaps["RdBu_r"].with_extremes(bad="0.7")  # red and blue: told apart by colour-blind eyes
-PANELS = 6  # frames of the panels
 VORTICITY = "vorticity ω [1/time unit]"
 CLIP = 99.5  # percentile of |ω| of the reference at which the colours end
 DECADES, RATIOS = 1e10, 1e3  # shown of the spectra: below are rounding errors
@@ -29,21 +28,15 @@ LINE = {"color": "black", "linewidth": 2.2, "label": "reference"}
 def vorticity(drawn: Drawn, system: System, test_set: str) -> Figure:
     """Vorticity of one test case: rows are reference and models, columns frames."""
     rows = _vorticities(drawn, system.flow, first_case(drawn, test_set))
-    wide = _aspect(system)
-    count = max(round(PANELS / wide), 2)
-    frames = np.unique(np.linspace(0, len(rows["reference"]) - 1, count).round().astype(int))
     limit = _limit(rows["reference"])
-    figure = Figure((1.5 * wide * len(frames) + 1.9, 1.5 * len(rows) + 0.9), layout="constrained")
-    axes = figure.subplots(len(rows), len(frames), squeeze=False)
-    for row, (name, field) in zip(axes, rows.items(), strict=True):
-        for ax, frame in zip(row, frames, strict=True):
-            image, _ = _panel(ax, field[frame], limit, system)
-        row[0].set_ylabel(short(name), fontsize=10)
-    for ax, frame in zip(axes[0], frames, strict=True):
-        ax.set_title(f"frame {frame + 1}\nt = {(frame + 1) * system.frame_time:.2f}", fontsize=9)
-    figure.colorbar(image, ax=axes, label=VORTICITY, extend="both", shrink=0.6, pad=0.02)
-    figure.suptitle(case_title(drawn, test_set), fontsize=10)
-    return figure
+    return animation.panels(
+        rows,
+        lambda ax, values: _panel(ax, values, limit, system),
+        VORTICITY,
+        case_title(drawn, test_set),
+        system,
+        wide=_aspect(system),
+    )
 
 
 def animate(drawn: Drawn, system: System, test_set: str, path: pathlib.Path) -> None:
@@ -110,7 +103,7 @@ def evolution(drawn: Drawn, system: System) -> Figure:
     Lines: mean over the cases; one ends where the first of its cases has diverged.
     """
     first = next(iter(drawn.values()))
-    sets = [name for name in SETS if name in set(first["test_set"])] or ["validation"]
+    sets = sets_of(set(first["test_set"]))
     grid, styles = system.flow, styles_of(drawn)
     rows = {
         "energy ½⟨u² + v²⟩": flows.kinetic_energy,

@@ -3,23 +3,24 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfunroll.evaluation.results import ORDER, SETS
-from tfunroll.plots.style import TITLES, Drawn, short, styles_of
+from tfunroll.evaluation.results import ORDER, sets_of
+from tfunroll.plots.style import TITLES, Drawn, in_units, short, styles_of
 from tfunroll.systems.base import System
 
 STATE_MAP, DIFFERENCE_MAP = "cividis", "magma_r"
 LYAPUNOV_TIMES = 8  # shown in the rollouts: long after that no two of them agree
 
 
-def rollouts(drawn: Drawn, system: System) -> Figure:
+def rollouts(drawn: Drawn, system: System, channel: int = 0) -> Figure:
     """Space-time panels: per test set the reference and each model, below |model − reference|.
 
-    What diverged is grey. Of the baselines the coarse solver alone is drawn.
+    Colours are symmetric about zero, or, for a channel of one sign, span its range. What diverged
+    is grey. Of the baselines the coarse solver alone is drawn.
     """
     first = next(iter(drawn.values()))
     drawn = {name: s for name, s in drawn.items() if name in (*ORDER, "coarse solver")}
     sets = list(first["test_set"])
-    cases = [sets.index(name) for name in SETS if name in sets]
+    cases = [sets.index(name) for name in sets_of(sets)]
     frames = first["reference"].shape[1]
     if system.lyapunov_time:
         frames = min(frames, round(LYAPUNOV_TIMES * system.lyapunov_time))
@@ -28,19 +29,22 @@ def rollouts(drawn: Drawn, system: System) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(2 * len(cases), len(columns), squeeze=False, sharex=True, sharey=True)
     for case, (top, bottom) in zip(cases, zip(grid[::2], grid[1::2], strict=True), strict=True):
-        reference = first["reference"][case, :frames, :, 0].T
-        limit = np.max(np.abs(reference))
-        _panel(top[0], reference, -limit, limit, STATE_MAP, system.channels[0])
+        reference = first["reference"][case, :frames, :, channel].T
+        low, high = -np.max(np.abs(reference)), np.max(np.abs(reference))
+        if reference.min() > 0 or reference.max() < 0:
+            low, high = reference.min(), reference.max()
+        name = in_units(system.channels[channel], system)
+        _panel(top[0], reference, low, high, STATE_MAP, name)
         bottom[0].axis("off")
-        label = f"{TITLES[sets[case]]}\n{first['physics'][case]}"
+        label = f"{TITLES.get(sets[case], sets[case])}\n{first['physics'][case]}"
         bottom[0].text(0.02, 0.5, label, transform=bottom[0].transAxes, va="center", fontsize=10)
         for column, sample in enumerate(drawn.values(), start=1):
-            u = sample["prediction"][case, :frames, :, 0].T.astype(np.float64)
+            u = sample["prediction"][case, :frames, :, channel].T.astype(np.float64)
             u = np.where(sample["diverged"][case, :frames], np.nan, u)
-            last = column == len(drawn)
-            named = (system.channels[0], "|difference|") if last else ("", "")
-            _panel(top[column], u, -limit, limit, STATE_MAP, named[0])
-            _panel(bottom[column], np.abs(u - reference), 0, limit, DIFFERENCE_MAP, named[1])
+            named = (name, "|difference|") if column == len(drawn) else ("", "")
+            most = (high - low) / 2
+            _panel(top[column], u, low, high, STATE_MAP, named[0])
+            _panel(bottom[column], np.abs(u - reference), 0, most, DIFFERENCE_MAP, named[1])
         top[0].set_ylabel("x / L")
     for ax, name in zip(grid[0], columns, strict=True):
         ax.set_title(name, fontsize=10)

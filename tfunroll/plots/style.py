@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfunroll.evaluation.results import model_order
+from tfunroll.systems.base import System
 
 
 class Style(NamedTuple):
@@ -53,6 +54,11 @@ def metadata(suffix: str, source: Mapping[str, object]) -> dict[str, str]:
     Args: suffix: ".png" or ".pdf".
     """
     return {{".png": "Description", ".pdf": "Subject"}[suffix]: json.dumps(source)}
+
+
+def in_units(name: str, system: System) -> str:
+    """The name of a channel, with its unit where the System knows it: "p [Pa]"."""
+    return f"{name} [{system.units[name]}]" if name in system.units else name
 
 
 def short(name: str) -> str:
