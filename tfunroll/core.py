@@ -21,6 +21,8 @@ Step = Callable[["tf.Tensor"], "tf.Tensor"]  # one frame forward
 
 MODALITIES = ("ONE", "NOG", "WIG")
 BOUNDARIES = ("periodic", "zero", "replicate")
+TEST_SPLITS = ("test_interpolation", "test_extrapolation")
+SPLITS = ("train", "validation", *TEST_SPLITS)
 
 
 class InputError(ValueError):

@@ -6,6 +6,7 @@ a setting is written down once.
 
 import json
 import math
+import pathlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING
@@ -94,7 +95,19 @@ class RunConfig:
         "ks", "task", "ks, kolmogorov, wake, aerofoil, ks:points=64 or path/to/module.py:SYSTEM"
     )
     dataset_config: str = _flag("tiny", "task", "dataset config, such as tiny or study")
-    data: str = _flag("", "task", "own data: path of its description file (see README)", path=True)
+    data: str = _flag(
+        "",
+        "task",
+        "own data: path of their description (docs/data.md), which may name the system",
+        path=True,
+    )
+    data_memory: float = _flag(
+        0.0,
+        "task",
+        "GB that own data may take; larger ones are read in pieces; a quarter of the memory if 0",
+        least=0,
+        identity=False,
+    )
     keep_steady: bool = _flag(False, "task", "train on flows that are labelled as steady, too")
     data_dir: str = _flag(
         "",
@@ -227,14 +240,15 @@ class RunConfig:
 
         paths = {f.name for f in fields(self) if f.metadata["path"]}
         expanded = {name: expand(name, getattr(self, name)) for name in paths}
-        system = systems.get(self.system)
+        name = replace(self, **expanded)._system_name()
+        system = systems.get(name)
         config = replace(
             self,
             **expanded,
-            system=systems.full_name(self.system),
+            system=systems.full_name(name),
             net=(net := building.full_name(self.net)),
             initial=self.initial or building.best(net),
-            correction=self.correction or next(iter(system.corrections)),
+            correction=self.correction or next(iter(system.corrections), ""),
             coarse=options.write(*system.coarse_options(self.coarse)),
             level_weights=levels.str_of(levels.read(self.level_weights)),
             horizon=self.horizon or system.horizon,
@@ -243,6 +257,18 @@ class RunConfig:
         )
         config._check(system)
         return config
+
+    def _system_name(self) -> str:
+        """The system; where none but the default is given, the one of the data, if they are own.
+
+        That is what their description names, or, where it names none, these data alone.
+        """
+        from tfunroll import arrays
+
+        default = type(self)().system
+        if self.system != default or not self.data or not pathlib.Path(self.data).exists():
+            return self.system
+        return arrays.named_system(self.data) or self.data
 
     def _default_metrics(self, system: "System") -> tuple[str, ...]:
         defined = self._on_reference_grid(system)
@@ -333,7 +359,8 @@ class RunConfig:
         if own_net:
             sizes = ("size", "width", "depth", "widths", "modes")
             building.check_own(self.net, {n: getattr(self, n) for n in sizes}, self.initial)
-        check_choice("correction", self.correction, system.corrections)
+        if self.correction or system.corrections:
+            check_choice("correction", self.correction, system.corrections)
         if not self.modalities:
             raise InputError(f"modalities is empty; allowed: {', '.join(MODALITIES)}")
         if len(set(self.modalities)) < len(self.modalities):

@@ -25,12 +25,17 @@ def mean_squared_error(
     target: State,
     channels: int | None = None,
     active: np.ndarray | None = None,
+    std: tuple[float, ...] = (),
 ) -> tf.Tensor:
     """Mean of (state − target)² over space and leading channels (None: all), [batch].
 
-    Args: active: where a channel counts, [*space, channel] bool; None: everywhere.
+    Args:
+      active: where a channel counts, [*space, channel] bool; None: everywhere.
+      std: of each channel, in units of which it counts; empty: as it is.
     """
     difference = tf.math.squared_difference(state[..., :channels], target[..., :channels])
+    if std:
+        difference /= tf.constant(np.square(std[:channels]), difference.dtype)
     axes = list(range(1, difference.shape.rank))
     if active is None:
         return tf.reduce_mean(difference, axes)
@@ -82,6 +87,7 @@ class Supervised(Loss):
     Attributes:
       channels: leading state channels that count; by default those that the network changes.
       active: where a channel counts, [*space, channel] bool; by default where it lives.
+      std: of each channel, in units of which it counts; by default those of the features.
       levels: how much each level counts in the gradient; the loss that is reported remains the
         plain mean over levels, so that trainings can be compared.
     """
@@ -89,9 +95,11 @@ class Supervised(Loss):
     channels: int | None = None
     active: np.ndarray | None = None
     levels: Levels = UNIFORM
+    std: tuple[float, ...] = ()
 
     def fitted(self, stepper: Stepper) -> Loss:
-        return _fitted(self, stepper)
+        fitted, features = _fitted(self, stepper), getattr(stepper, "features", None)
+        return fitted if features is None or self.std else replace(fitted, std=features.std)
 
     def unrolled(self, unrolling: Unrolling) -> Loss:
         weights = relative(self.levels, unrolling)
@@ -101,7 +109,7 @@ class Supervised(Loss):
 
     def bind(self, params: Params) -> LevelLoss:
         return lambda k, before, after, target: mean_squared_error(
-            after, target, self.channels, self.active
+            after, target, self.channels, self.active, self.std
         )
 
 

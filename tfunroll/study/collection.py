@@ -84,7 +84,7 @@ def table(gathered: Gathered, markdown: bool = False) -> str:
     """
     summary = gathered.summary
     whole = summary[(summary["subset"] == "all") & summary["frame"].isna()]
-    sets = [name for name in results.SETS if name in set(whole["test_set"])]
+    sets = results.sets_of(set(whole["test_set"]))
     rows = []
     for run_id, label in gathered.labels.items():
         its = whole[(whole["run"] == run_id) & whole["kind"].isin(SHOWN)]

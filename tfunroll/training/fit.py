@@ -380,7 +380,8 @@ class Run:
                 fit.rate_factor = 1.0
                 fit.tell("enter_stage")
         events = sorted({RECORD_EVERY, *(c.every for c in self.fits[0].callbacks if c.every)})
-        length, compiling = FIRST_CALLS, True
+        most = trainer.updates_per_call(stage.unrolling.steps, stage.batch_size, self.lanes)
+        length, compiling = min(FIRST_CALLS, most), True
         while self.fits and (update := self.fits[0].update) < end:
             stop = min(end, update + length, *(update - update % n + n for n in events))
             began = time.monotonic()
@@ -398,7 +399,7 @@ class Run:
             done = self.fits[0].update
             if not compiling:
                 seconds = (time.monotonic() - began) / (done - update)
-                length = int(min(max(SECONDS_PER_CALL / seconds, 1), UPDATES_PER_CALL))
+                length = int(min(max(SECONDS_PER_CALL / seconds, 1), most))
             compiling = False
             lost = [fit for fit in self.fits if self._after_call(fit, number, out, done == end)]
             if any(fit.stopping for fit in self.fits):

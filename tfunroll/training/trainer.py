@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfunroll.core import InputError, Stepper
 from tfunroll.data import Trajectories
-from tfunroll.data.windows import Windows
+from tfunroll.data.windows import windows_of
 from tfunroll.nets.weights import Weights
 from tfunroll.solvers.external import solver_errors
 from tfunroll.stepping.losses import Loss, Supervised
@@ -96,7 +96,7 @@ class Trainer:
             )
         loss = loss.fitted(stepper)
         self.objective = core.Objective(stepper, self.weights, loss, rematerialise, jit)
-        self.windows = Windows(data, self.dtype)
+        self.windows = windows_of(data, self.dtype)
         self.system = getattr(getattr(data, "dataset", None), "system", None)  # if it knows it
         active = getattr(getattr(stepper, "features", None), "active", None)
         self._noise = noise * self.windows.rms(active) if noise else None
@@ -281,18 +281,32 @@ class Trainer:
 
             return tf.while_loop(goes_on, body, (carry, empty))
 
-        @tf.function(autograph=False)
+        most = self.updates_per_call(steps, batch, lanes)
+
         def call(seeds, carry, before, drawn, stop, numbers):
             # XLA has no shuffle, so the windows of a whole call are drawn outside it; their number
             # is always the same, for another would be another graph.
             position = drawn + (carry["update"] - before) * batch
-            windows = self._draw(seeds, position, UPDATES_PER_CALL * batch, steps)
-            shape = [*lanes, UPDATES_PER_CALL, batch]
+            windows = self._draw(seeds, position, most * batch, steps)
+            shape, rank = [*lanes, most, batch], len(lanes) + 2
+            if self.windows.streamed:
+                needed = int(stop - carry["update"]) * batch
+                windows = self.windows.fetch(*windows, steps, needed)
             order = [1, 0, 2] if lanes else [0, 1]
-            windows = [tf.transpose(tf.reshape(part, shape), order) for part in windows]
+
+            def by_update(part):
+                part = tf.reshape(part, [*shape, *part.shape[rank - 1 :]])
+                return tf.transpose(part, [*order, *range(rank, part.shape.rank)])
+
+            windows = [by_update(part) for part in windows]
             return run(windows, seeds, carry, before, stop, numbers)
 
-        return call
+        return call if self.windows.streamed else tf.function(call, autograph=False)
+
+    def updates_per_call(self, steps: int, batch: int, lanes: tuple[int, ...] = ()) -> int:
+        """How many a compiled call makes at most; fewer where their windows are read from files."""
+        held = self.windows.most(batch * int(np.prod(lanes)), steps)
+        return int(min(max(held, 1), UPDATES_PER_CALL))
 
     def _draw(self, seeds, position, size, steps):
         """Trajectories and start frames, each [size], or [K, size]."""
@@ -315,7 +329,8 @@ class Trainer:
         steps, update = unrolling.steps, fit.update - 1
         seed = tf.constant(fit.seed, tf.int64)
         windows = self.windows.draw(seed, drawn + (update - before) * size, size, steps)
-        batch = self._sample(windows, seed, tf.constant(update, tf.int64), steps)
+        fetched = self.windows.fetch(*windows, steps)
+        batch = self._sample(fetched, seed, tf.constant(update, tf.int64), steps)
         step, state = self.at(fit.flat).bind(batch.params), batch.start
         for k in range(steps):
             state = step(state)
@@ -393,7 +408,7 @@ class Updates:
         self._numbers = [tf.constant(n, tf.float32) for n in numbers]
 
     def __call__(self, count: int) -> dict[str, np.ndarray]:
-        """Makes ``count`` updates, at most UPDATES_PER_CALL, fewer if one is skipped.
+        """Makes ``count`` updates, at most updates_per_call, fewer if one is skipped.
 
         Returns: "loss", "gradient_norm", "by_step" and "rate" of the last one.
         """
