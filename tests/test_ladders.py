@@ -1,10 +1,23 @@
 """Ladders: their rule, and physics and horizons that are refined while training goes on."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import tensorflow as tf
+from trainings import KS, Recorder, dataset, small_net, small_trainer
 
-from tfunroll.core import InputError
-from tfunroll.training.ladders import Climb, Rule
+from tfunroll.core import InputError, Solver
+from tfunroll.stepping.losses import Supervised
+from tfunroll.stepping.steppers import ParallelCorrection, Prediction
+from tfunroll.stepping.unrolling import NOG, ONE, WIG
+from tfunroll.training import core, fit, ladders
+from tfunroll.training.callbacks import Checkpoint, Every, Validation
+from tfunroll.training.fit import TrainingDivergedError
+from tfunroll.training.ladders import Climb, Ladder, Rule
+from tfunroll.training.schedule import Schedule, Stage
+from tfunroll.training.trainer import Trainer, Updates
+
+FEATURES = KS.features("correction")
 
 STAIRS = [20.0] * 20 + [10.0] * 20 + [5.0] * 20 + [4.8] * 20
 STAIRS = [e / 20 for e in STAIRS]
@@ -100,3 +113,222 @@ def test_an_infinite_step_never_goes_up():
 def test_impossible_rules_are_refused(wrong, words):
     with pytest.raises(InputError, match=words):
         Rule(**wrong)
+
+
+# ---------------------------------------------------------------- in training
+
+SOLVER = KS.coarse("etdrk2:substeps=3")
+ALWAYS = {"step": 1e-9, "stop": np.inf, "window": 2}  # one rung up at every validation but two
+STAGES = [Stage(ONE, 40, 1e-2, batch_size=4), Stage(WIG(2), 60, 1e-2, batch_size=4)]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return dataset()
+
+
+def trainer_of(data, *callbacks, solver=SOLVER, schedule=STAGES, every=10, **more):
+    stepper = ParallelCorrection(
+        solver, small_net(more.pop("dtype", "float32"), initial="zero"), FEATURES
+    )
+    validation = [Validation(data.splits["validation"], every, 5)]
+    return Trainer(
+        *(stepper, data.splits["train"], schedule),
+        callbacks=[*validation, *callbacks],
+        **{"jit": False, **more},
+    )
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_on_one_rung_it_is_a_training_without_a_ladder_bit_by_bit(data, jit):
+    plain = trainer_of(data, jit=jit).fit(0)
+    found = trainer_of(data, Ladder("substeps", 3, 3), jit=jit).fit(0)
+    np.testing.assert_array_equal(found.weights, plain.weights)
+    pd.testing.assert_frame_equal(found.history, plain.history)
+    assert "ladder" not in plain.summary()
+    work = found.ladder["iterations"]
+    assert work == found.ladder["iterations_at_last"] == {"forward": 480, "adjoint": 480}
+
+
+def test_the_updates_of_a_rung_are_those_of_the_solver_at_its_number(data):
+    """Rung by rung, beside a training with another solver from where the one before stopped."""
+    stage, ladder = Stage(WIG(2), 60, 1e-2, batch_size=4), Ladder("substeps", 1, 3, **ALWAYS)
+    found = trainer_of(data, ladder, schedule=stage, dtype="float64").fit(0)
+    rungs = found.history[found.history.quantity == "training/rung"]
+    assert dict(zip(rungs["update"], rungs["value"], strict=True)) == {
+        **{10: 1, 20: 1, 30: 1, 40: 2, 50: 3, 60: 3}
+    }
+    carry = None
+    for count, substeps in ((30, 1), (10, 2), (20, 3)):
+        solver = SOLVER.at("substeps", substeps)
+        updates = Updates(trainer_of(data, solver=solver, dtype="float64"), stage)
+        updates.carry = carry or updates.carry
+        updates(count)
+        carry = updates.carry
+    np.testing.assert_allclose(found.weights, carry["flat"], rtol=1e-10, atol=1e-12)
+    assert found.ladder["begun"] == {"1": 0, "2": 30, "3": 40}
+    frames = 2 * (30 * 1 + 10 * 2 + 20 * 3)
+    assert found.ladder["iterations"] == {"forward": frames, "adjoint": frames}
+    assert found.ladder["iterations_at_last"] == {"forward": 360, "adjoint": 360}
+    assert found.ladder["saved_against_last"] == pytest.approx(1 - 220 / 360)
+
+
+def test_it_goes_up_where_the_rule_says_and_ends_at_full(data):
+    ladder = Ladder("substeps", 1, 3, step=0.7, stop=0.99, window=2, memory=2, finish=0.25)
+    found = trainer_of(data, ladder).fit(0)
+    errors = found.history[found.history.quantity == "validation/relative_error"]
+    ups = [10 * (n + 1) for n in sorted(steps_up(ladder.rule, errors["value"][:7]))]
+    begun = found.ladder["begun"]
+    assert list(begun.values()) == [0, *ups][:3]
+    assert len(begun) > 1
+    assert found.ladder["full_from"] == 75
+    rungs = found.history[found.history.quantity == "training/rung"]
+    assert set(rungs["value"][rungs["update"] > 75]) == {3}
+
+
+def test_validation_is_at_the_last_rung_and_both_are_reported(data):
+    ladder = Ladder("substeps", 1, 3, step=np.inf, finish=0)
+    found = trainer_of(data, ladder).fit(0)
+    assert found.ladder["reached"] == 1
+    assert found.ladder["validation_at_last"] == found.validation_error
+    for substeps, name in ((3, "last"), (1, "reached")):
+        other = trainer_of(data, solver=SOLVER.at("substeps", substeps))
+        error = float(other.callbacks[0].validate(tf.constant(found.weights))[0])
+        assert found.ladder[f"validation_at_{name}"] == pytest.approx(error, rel=1e-5)
+    values = [found.ladder[f"validation_at_{name}"] for name in ("last", "reached")]
+    assert abs(values[0] / values[1] - 1) > 1e-3
+
+
+@pytest.mark.parametrize("kill", [34, 38, 55])
+def test_a_kill_in_the_middle_of_a_rung_resumes_bit_by_bit(data, tmp_path, kill):
+    ladder = Ladder("substeps", 1, 3, step=0.5, stop=np.inf, window=2, finish=0.2)
+
+    class KilledError(Exception):
+        pass
+
+    def kill_it(fit):
+        raise KilledError
+
+    options = {"plateau": 1, "decay_every": 7}
+    schedule = Schedule(tuple(STAGES), **options)
+    saved = Checkpoint(1)
+    whole = trainer_of(data, ladder, schedule=schedule).fit(0)
+    dying = trainer_of(data, ladder, saved, Every(kill, kill_it), schedule=schedule)
+    # checkpoints come last: the newest is of the update before
+    with pytest.raises(KilledError):
+        dying.fit(0, tmp_path)
+    found = trainer_of(data, ladder, saved, schedule=schedule).fit(0, tmp_path)
+    np.testing.assert_array_equal(found.weights, whole.weights)
+    assert found.ladder == whole.ladder
+    assert len(found.ladder["begun"]) == 3
+    assert found.ladder["begun"]["2"] < kill
+
+
+def test_the_rate_is_halved_only_where_the_ladder_has_settled(data):
+    """Validations without gain go to the ladder, until it is at its end; then to the rate."""
+    schedule = Schedule((Stage(ONE, 100, 1e-12, batch_size=2),), decay_every=0, plateau=2)
+    recorder = Recorder()
+    ladder = Ladder("substeps", 1, 3, step=0.5, stop=np.inf, window=2)
+    trainer_of(data, ladder, recorder, schedule=schedule).fit(0)
+    assert recorder.of("training/rung") == {
+        n: 1 if n <= 30 else 2 if n <= 40 else 3 for n in range(10, 101, 10)
+    }
+    rates = np.array(list(recorder.of("training/learning_rate").values())) / 1e-12
+    # at 40 it reaches its end: that error is what those at 50 and 60 do not gain on
+    np.testing.assert_allclose(rates, [1] * 6 + [0.5] * 2 + [0.25] * 2, rtol=1e-6)
+    plain = Recorder()
+    trainer_of(data, plain, schedule=schedule).fit(0)
+    rates = np.array(list(plain.of("training/learning_rate").values())) / 1e-12
+    np.testing.assert_allclose(rates, [1] * 3 + [0.5] * 2 + [0.25] * 2 + [0.125] * 2 + [0.0625])
+
+
+def test_a_ladder_that_does_not_pay_leaves_plateaus_to_the_rate(data):
+    schedule = Schedule((Stage(ONE, 80, 1e-12, batch_size=2),), decay_every=0, plateau=2)
+    recorder = Recorder()
+    ladder = Ladder("substeps", 1, 3, step=0.5, window=2, finish=0)
+    found = trainer_of(data, ladder, recorder, schedule=schedule).fit(0)
+    assert list(found.ladder["begun"].values()) == [0, 30]  # the first, and then no gain
+    rates = list(recorder.of("training/learning_rate").values())
+    assert rates[-1] < rates[0]
+
+
+class Fragile(Solver):
+    """u, or NaN with fewer than ``sweeps`` sweeps."""
+
+    channels, dt, frame_time = 1, 1.0, 1.0
+
+    def __init__(self, needed, sweeps=3):
+        self.needed, self.sweeps, self.knobs = needed, sweeps, {"sweeps": (1, sweeps)}
+
+    def bind(self, params):
+        bad = tf.cast(self.sweeps, tf.float32) < self.needed
+        return lambda u: u + tf.where(bad, np.nan, 0.0)
+
+
+def test_a_rung_too_loose_goes_up_in_place_of_ending_the_training(data, monkeypatch):
+    monkeypatch.setattr(fit, "GUARD_PATIENCE", 5)
+    ladder, stage = Ladder("sweeps", 1, 3, step=np.inf), Stage(ONE, 60, 1e-3, batch_size=2)
+    found = trainer_of(data, ladder, solver=Fragile(3), schedule=stage).fit(0)
+    assert found.ladder["begun"] == {"1": 0, "2": 5, "3": 10}
+    assert (found.skipped, found.updates) == (10, 60)
+    assert np.isfinite(found.validation_error)
+    with pytest.raises(TrainingDivergedError, match="5 updates in a row were skipped"):
+        trainer_of(data, ladder, solver=Fragile(4), schedule=stage).fit(0)
+
+
+def test_adjoint_iterations_are_those_that_are_made():
+    def work(unrolling, stepper=ParallelCorrection, solver=SOLVER, compiled=True):
+        objective = core.Objective(
+            stepper(solver, lambda x: x, FEATURES), None, Supervised(), compiled=compiled
+        )
+        return Ladder("substeps", 1, 3)._iterations(objective, unrolling, 2)
+
+    assert work(ONE) == (2, 2)  # gradients by the state that enters are recorded
+    assert work(WIG(4)) == work(NOG(4)) == (8, 8)
+    assert work(WIG(4, through="identity")) == (8, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("sweeps", 1, 3), "ladder='sweeps': the solver 'Kuramoto.*allowed: substeps$"),
+        (("substeps", 3, 1), r"ladder=substeps:3\.\.1:1 must go up"),
+        (("substeps", 0, 3), r"ladder=substeps:0\.\.3:1 must go up"),
+        (("substeps", 1, 3, 0), "by at least 1"),
+        (("substeps", 1, 2), "must end at the solver's own substeps=3"),
+        (("substeps", 1, 4), "4 is outside the solver's range, 1 to 3"),
+    ],
+)
+def test_ladders_that_do_not_fit_are_refused(data, arguments, words):
+    with pytest.raises(InputError, match=words):
+        trainer_of(data, Ladder(*arguments))
+
+
+def test_what_a_ladder_needs(data):
+    ladder = Ladder("substeps", 1, 3)
+    with pytest.raises(
+        InputError, match="needs at least 4 validations .* there are 2 in 100 updates"
+    ):
+        trainer_of(data, ladder, every=50)
+    with pytest.raises(InputError, match="more than one Ladder"):
+        trainer_of(data, ladder, ladder)
+    with pytest.raises(InputError, match="there is no Validation"):
+        small_trainer(data, STAGES, callbacks=[Ladder("substeps", 1, 2)])
+    stepper = Prediction(small_net(), FEATURES)
+    with pytest.raises(InputError, match="this training has no solver"):
+        Trainer(stepper, data.splits["train"], STAGES, callbacks=[ladder])
+    with pytest.raises(InputError, match=r"ladder_finish=1 must lie in \[0, 1\)"):
+        Ladder("substeps", 1, 3, finish=1)
+    with pytest.raises(InputError, match=r"seeds=\[0, 1\] climb each at its own time"):
+        trainer_of(data, ladder).fit_together([0, 1])
+
+
+@pytest.mark.parametrize("text", ["", "sweeps", "sweeps:1", "sweeps:1..a", "sweeps:1..4:2:2"])
+def test_texts_that_are_no_ladder(text):
+    with pytest.raises(InputError, match="is not knob:first..last"):
+        ladders.read(text)
+
+
+def test_the_text_of_a_ladder():
+    assert ladders.read("pressure:2..40:2") == ("pressure", 2, 40, 2)
+    assert Ladder(*ladders.read("pressure:2..7:2")).rungs == (2, 4, 6, 7)

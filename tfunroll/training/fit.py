@@ -14,7 +14,9 @@ from tfunroll.solvers.external import solver_errors
 from tfunroll.training import core, guard
 from tfunroll.training.callbacks import Checkpoint, Plateau
 from tfunroll.training.checkpoints import Checkpoints, DamagedError, finished_at
+from tfunroll.training.ladders import Ladder
 from tfunroll.training.records import COLUMNS
+from tfunroll.training.schedule import Schedule
 
 UPDATES_PER_CALL = 100  # at most; one host round trip for this many updates
 GUARD_PATIENCE = 200  # skipped updates in a row that stop a training
@@ -44,6 +46,7 @@ class Trained:
       seconds, processor_seconds: of this call; the latter, of all threads, does not depend on what
         else runs.
       history: what was recorded in this call, with columns update, quantity, value.
+      ladder: rungs, and the solver's iterations, where there is one: Ladder.report.
     """
 
     weights: np.ndarray
@@ -55,10 +58,12 @@ class Trained:
     seconds: float
     processor_seconds: float
     history: pd.DataFrame
+    ladder: dict[str, object] | None = None
 
     def summary(self) -> dict[str, object]:
         """All but weights and history, as plain values."""
-        values = {k: v for k, v in vars(self).items() if k not in ("weights", "history")}
+        left_out = {"weights", "history"} | ({"ladder"} if self.ladder is None else set())
+        values = {k: v for k, v in vars(self).items() if k not in left_out}
         return values | {"reasons": list(self.reasons)}
 
 
@@ -95,6 +100,7 @@ class Fit:
             own.append(Checkpoint())
         own.sort(key=lambda callback: isinstance(callback, Checkpoint))
         self.callbacks = [copy.copy(callback) for callback in own]
+        self.ladder = next((c for c in self.callbacks if isinstance(c, Ladder)), None)
 
     # ------------------------------------------------------------- for callbacks
 
@@ -104,20 +110,37 @@ class Fit:
         return self.state.get("average", self.flat)
 
     @property
+    def rung(self) -> int | None:
+        """The solver's number for the next update; None where no ladder changes it."""
+        return self.ladder.rung(self) if self.ladder is not None and self.ladder.moves else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether no ladder has a better use for a plateau than the learning rate."""
+        if self.ladder is None:
+            return True
+        return self.ladder.settled or self.update >= self.ladder.full_from(self)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The stages of this training."""
+        return self.trainer.schedule
+
+    @property
     def states_in_all(self) -> int:
         """States that the whole training processes."""
-        return self.trainer.schedule.states
+        return self.schedule.states
 
     @property
     def states_done(self) -> int:
         """States processed so far."""
-        return self.trainer.schedule.states_at(self.update)
+        return self.schedule.states_at(self.update)
 
     @property
     def states_before(self) -> int:
         """States that the training processed which this one began from."""
         number = None if self._start is None else self._start_number()
-        return self.trainer.schedule.states_at(number or 0)
+        return self.schedule.states_at(number or 0)
 
     def record(self, scalars: dict[str, float]) -> None:
         """Tells every callback values by name, and keeps them."""
@@ -270,6 +293,7 @@ class Fit:
             seconds=time.monotonic() - began,
             processor_seconds=time.process_time() - worked,
             history=pd.DataFrame(self._records, columns=COLUMNS),
+            ladder=None if self.ladder is None else self.ladder.report(self),
         )
 
 
@@ -349,6 +373,10 @@ class Run:
         length, compiling = FIRST_CALLS, True
         while self.fits and (update := self.fits[0].update) < end:
             stop = min(end, update + length, *(update - update % n + n for n in events))
+            rung = None
+            if len(self.fits) == 1 and (rung := self.fits[0].rung) is not None:
+                full = self.fits[0].ladder.full_from(self.fits[0])
+                stop = min(stop, full) if full > update else stop
             began = time.monotonic()
             factors = [fit.rate_factor for fit in self.fits]
             numbers = (stage.rate, float(stage.warmup), factors if self.lanes else factors[0])
@@ -359,14 +387,18 @@ class Run:
                     self.carry,
                     *(tf.constant(n, tf.int64) for n in (before, drawn, stop)),
                     [tf.constant(n, tf.float32) for n in numbers],
+                    None if rung is None else tf.constant(rung),
                 )
             self._read()
             done = self.fits[0].update
+            for fit in self.fits:
+                if fit.ladder is not None:
+                    fit.ladder.count(fit, done - update, rung)
             if not compiling:
                 seconds = (time.monotonic() - began) / (done - update)
                 length = int(min(max(SECONDS_PER_CALL / seconds, 1), UPDATES_PER_CALL))
             compiling = False
-            lost = [fit for fit in self.fits if self._after_call(fit, number, out, done == end)]
+            lost = [f for f in self.fits if self._after_call(f, number, out, done == end, rung)]
             if any(fit.stopping for fit in self.fits):
                 for fit in self.fits:
                     fit.save()
@@ -379,7 +411,7 @@ class Run:
         for lane, fit in enumerate(self.fits):
             fit.take(self.carry, lane if self.lanes else None)
 
-    def _after_call(self, fit: Fit, number: int, out, ended: bool) -> bool:
+    def _after_call(self, fit: Fit, number: int, out, ended: bool, rung: int | None) -> bool:
         """The turns of a network's callbacks; True if it cannot go on."""
         if fit.skipped_in_row:
             stopping = fit.skipped_in_row >= GUARD_PATIENCE
@@ -387,7 +419,10 @@ class Run:
                 reason = self.trainer.diagnose(fit, number)
                 fit.reasons.append(f"update {fit.update}: {reason}")
                 fit.tell("skipped", reason)
-            if stopping:
+            if stopping and fit.ladder is not None and fit.ladder.go_up(fit):
+                self.carry["guard"] = guard.forgive(self.carry["guard"])  # of looser physics
+                self._read()
+            elif stopping:
                 fit.save()
                 self.outcomes[fit] = fit.diverged()
                 return True
@@ -402,6 +437,8 @@ class Run:
                 "training/skipped": fit.skipped,
                 "training/horizon": self.trainer.schedule.stages[number].unrolling.steps,
             }
+            if rung is not None:
+                values["training/rung"] = rung
             norms = enumerate(own["by_step"].numpy(), start=1)
             fit.record(values | {f"gradient_by_step/{k:02d}": norm for k, norm in norms})
         for callback in turns:

@@ -1,17 +1,23 @@
-"""When something cheap is made finer: the rule of ladders, as pure functions of validation errors.
+"""Ladders: something cheap is made finer when training stops to gain.
 
 A ladder has rungs, such as numbers of iterations of a solver, or horizons. Training begins on the
-lowest; the rule says after which validations it goes one up.
+lowest; the Rule, a pure function of validation errors, says after which of them it goes one up.
 
 Reference: Bhatia, Köhler & Thuerey, PRDP: Progressively Refined Differentiable Physics (ICLR 2025),
 arXiv:2502.19611.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from tfunroll.core import InputError
+import numpy as np
+import tensorflow as tf
+
+from tfunroll.core import InputError, Solver
+from tfunroll.stepping.steppers import with_solver
+from tfunroll.stepping.unrolling import SOLVERLESS, Unrolling
+from tfunroll.training.callbacks import ERROR, Callback, Validation
 
 FIRST_CHECKPOINT = 100.0  # a relative error that training soon is below: the first plateau counts
 
@@ -86,3 +92,220 @@ class Rule:
         if self.stop <= gain <= 1:  # the last step up has not paid: nor would the next
             return climb, False
         return climb._replace(checkpoint=smooth), True
+
+
+class Ladder(Callback):
+    """Refines a number of a solver at plateaus of the validation error.
+
+        callbacks = [Validation(data.validation, every=100), Ladder("pressure", 2, 40, 2)]
+        Trainer(SequentialCorrection(solver, net), data.train, stages, callbacks=callbacks)
+
+    The solver is that of the stepper, or of the loss beside a prediction. The ladder ends at the
+    solver's own number, with which it is validated and deployed: a network that is trained at K
+    iterations learns their error too, so the last updates are at the solver's own number again.
+    On one rung it changes nothing, to the bit. One graph serves all rungs.
+
+    Args:
+      knob: of the solver's ``knobs``.
+      first, last: numbers on the lowest and on the highest rung; the latter is the solver's own.
+      increment: from rung to rung.
+      step, stop, memory, window: of Rule.
+      finish: part of the updates, the last ones, that are on the highest rung in any case.
+      updates: of the whole training, where a Trainer sees but its first stages; 0: its schedule's.
+    Raises:
+      InputError: numbers that do not go up, an unknown knob, validations too rare for the window.
+    """
+
+    def __init__(
+        self,
+        knob: str,
+        first: int,
+        last: int,
+        increment: int = 1,
+        *,
+        step: float = Rule.step,
+        stop: float = Rule.stop,
+        memory: int = Rule.memory,
+        window: int = Rule.window,
+        finish: float = 0.1,
+        updates: int = 0,
+    ):
+        if not 1 <= first <= last or increment < 1:
+            raise InputError(
+                f"ladder={knob}:{first}..{last}:{increment} must go up: 1 <= first <= last, by at "
+                "least 1"
+            )
+        if not 0 <= finish < 1:
+            raise InputError(f"ladder_finish={finish} must lie in [0, 1)")
+        self.knob, self.rungs = knob, (*range(first, last, increment), last)
+        self.rule, self.finish, self.updates = Rule(step, stop, memory, window), finish, updates
+        self.climb, self.number, self.settled = Climb(), 0, len(self.rungs) == 1
+        self.begun = (0, *(-1 for _ in self.rungs[1:]))  # update; -1: not yet
+        self.work = (0,) * 4  # solver iterations, forward and adjoint; as many on the highest rung
+
+    @property
+    def moves(self) -> bool:
+        """Whether there is more than one rung."""
+        return len(self.rungs) > 1
+
+    def full_from(self, fit) -> int:
+        """The update from which on it is on the highest rung."""
+        return round((1 - self.finish) * (self.updates or fit.trainer.schedule.updates))
+
+    def rung(self, fit) -> int:
+        """The solver's number for the next update."""
+        return self.rungs[-1 if fit.update >= self.full_from(fit) else self.number]
+
+    # ---------------------------------------------------------------- the solver
+
+    def check(self, solver: Solver | None, updates: int, every: int) -> None:
+        """InputError unless it fits the solver, and a training of so many updates.
+
+        Args: every: updates between validations; 0: none.
+        """
+        name = f"ladder={self.knob}:{self.rungs[0]}..{self.rungs[-1]}"
+        if solver is None:
+            raise InputError(f"{name}: this training has no solver that could be refined")
+        if not isinstance(solver, Solver):
+            raise InputError(f"{name}: {type(solver).__name__} is no tfunroll.Solver with knobs")
+        solver.check_knob(self.knob, self.rungs[0], self.rungs[-1])
+        own = solver.knobs[self.knob][1]
+        if self.rungs[-1] != own:
+            raise InputError(
+                f"{name} must end at the solver's own {self.knob}={own}, with which it is "
+                "validated and deployed: change the one or the other"
+            )
+        if self.moves and (not every or updates // every < self.rule.validations):
+            found = f"are {updates // every} in {updates} updates" if every else "is no Validation"
+            raise InputError(
+                f"{name} needs at least {self.rule.validations} validations to go up once, of a "
+                f"window of {self.rule.window}, and there {found}; validate more often"
+            )
+
+    def prepare(self, trainer) -> None:
+        self._every = next((c.every for c in trainer.callbacks if isinstance(c, Validation)), 0)
+
+    def solver(self, objective) -> Solver | None:
+        """What it refines in an Objective: the stepper's solver, or else the loss's."""
+        own = getattr(objective.stepper, "solver", None)
+        return next(iter(objective.of_level.solvers), None) if own is None else own
+
+    def on(self, objective, rung: int | tf.Tensor):
+        """The Objective with the solver at a rung."""
+        if getattr(objective.stepper, "solver", None) is None:
+            return replace(objective, of_level=objective.of_level.at(self.knob, rung))
+        solver = objective.stepper.solver.at(self.knob, rung)
+        return replace(objective, stepper=with_solver(objective.stepper, solver))
+
+    # ---------------------------------------------------------------- in training
+
+    def recorded(self, fit, scalars) -> None:
+        error = scalars.get(ERROR)
+        # not the validation at the end of a training, where another may go on
+        if error is None or fit.update % self._every or fit.update >= self.full_from(fit):
+            return
+        self.climb, up = self.rule.told(self.climb, error)
+        if up:
+            self.go_up(fit)
+        elif self.rule.on_plateau(self.climb):
+            self.settled = True
+
+    def go_up(self, fit) -> bool:
+        """One rung, if there is one and the training is not on the highest already."""
+        if self.number + 1 == len(self.rungs) or fit.update >= self.full_from(fit):
+            return False
+        self.number += 1
+        self.settled = self.number + 1 == len(self.rungs)
+        begun = list(self.begun)
+        begun[self.number] = fit.update
+        self.begun = tuple(begun)
+        return True
+
+    def count(self, fit, updates: int, rung: int | None) -> None:
+        """Adds the solver's iterations of updates that were made on a rung; None: its only one."""
+        rung = self.rungs[-1] if rung is None else rung
+        unrolling = fit.schedule.stages[fit.stage].unrolling
+        now = self._iterations(fit.trainer.objective, unrolling, rung)
+        full = self._iterations(fit.trainer.objective, unrolling, self.rungs[-1])
+        self.work = tuple(
+            done + updates * more for done, more in zip(self.work, (*now, *full), strict=True)
+        )
+
+    def _iterations(self, objective, unrolling: Unrolling, rung: int) -> tuple[int, int]:
+        """Of one update, forward and adjoint, for each sample."""
+        forward = unrolling.steps * self.solver(objective).iterations(self.knob, rung)
+        corrected = getattr(objective.stepper, "solver", None) is not None
+        asked = objective.probed(unrolling) and not (corrected and unrolling.through in SOLVERLESS)
+        return forward, forward if asked else 0
+
+    def report(self, fit) -> dict[str, object]:
+        """What came of it, as plain values."""
+        forward, adjoint, *full = self.work
+        reached = self.rungs[self.number]
+        begun = {rung: update for rung, update in zip(self.rungs, self.begun, strict=True)
+                 if update >= 0}  # fmt: skip
+        return {
+            "knob": self.knob,
+            "first": self.rungs[0],
+            "last": self.rungs[-1],
+            "reached": reached,
+            "begun": {str(rung): update for rung, update in begun.items()},
+            "full_from": self.full_from(fit),
+            "iterations": {"forward": forward, "adjoint": adjoint},
+            "iterations_at_last": {"forward": full[0], "adjoint": full[1]},
+            "saved_against_last": 1 - (forward + adjoint) / max(sum(full), 1),
+            "validation_at_last": fit.validation,
+            "validation_at_reached": self._at_reached,
+        }
+
+    def end(self, fit) -> None:
+        self._at_reached = fit.validation
+        validation = next((c for c in fit.callbacks if isinstance(c, Validation)), None)
+        if self.rungs[self.number] != self.rungs[-1]:
+            on_rung = self.on(fit.trainer.objective, self.rungs[self.number])
+            self._at_reached = float(validation.compiled(on_rung)(fit.averaged)[0])
+
+    def save(self):
+        recent = np.full(self.rule.window, np.nan)
+        recent[: len(self.climb.recent)] = self.climb.recent
+        return {
+            "rungs": np.array(self.rungs, np.int64),
+            "recent": recent,
+            "checkpoint": np.float64(self.climb.checkpoint),
+            "seen": np.int64(self.climb.seen),
+            "number": np.int64(self.number),
+            "settled": np.bool_(self.settled),
+            "begun": np.array(self.begun, np.int64),
+            "work": np.array(self.work, np.int64),
+        }
+
+    def restore(self, values) -> None:
+        if not np.array_equal(values["rungs"], self.rungs):
+            raise InputError(
+                f"ladder: the checkpoint is of one with rungs {values['rungs'].tolist()}, not "
+                f"{list(self.rungs)}"
+            )
+        recent = values["recent"][: min(int(values["seen"]), self.rule.window)]
+        checkpoint, seen = float(values["checkpoint"]), int(values["seen"])
+        self.climb = Climb(tuple(map(float, recent)), checkpoint, seen)
+        self.number, self.settled = int(values["number"]), bool(values["settled"])
+        self.begun = tuple(map(int, values["begun"]))
+        self.work = tuple(map(int, values["work"]))
+
+
+def read(text: str) -> tuple[str, int, int, int]:
+    """Knob, first, last and increment of "knob:first..last[:increment]".
+
+    Raises: InputError: another text.
+    """
+    knob, *numbers = text.split(":")
+    try:
+        first, last = map(int, numbers[0].split(".."))
+        increment = int(numbers[1]) if len(numbers) > 1 else 1
+        if len(numbers) > 2:
+            raise ValueError
+    except (ValueError, IndexError):
+        raise InputError(
+            f"ladder={text!r} is not knob:first..last[:increment], such as pressure:2..40:2"
+        ) from None
+    return knob, first, last, increment

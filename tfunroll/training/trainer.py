@@ -20,6 +20,7 @@ from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training import core, guard
 from tfunroll.training.callbacks import Callback, Progress, Validation
 from tfunroll.training.fit import UPDATES_PER_CALL, Fit, Run, Trained, TrainingDivergedError
+from tfunroll.training.ladders import Ladder
 from tfunroll.training.optimizers import Adam
 from tfunroll.training.schedule import Schedule, Stage
 
@@ -94,6 +95,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.prepare(self)
         self._follow(Schedule.of(schedule))
+        self._check_ladder()
 
     def with_schedule(self, schedule: Schedule | Stage | Sequence[Stage]) -> "Trainer":
         """The same with another schedule; the two share data and compiled graphs."""
@@ -104,6 +106,10 @@ class Trainer:
     def at(self, flat: tf.Tensor) -> Stepper:
         """The stepper with these weights, [P]."""
         return self.objective.at(flat)
+
+    def objective_at(self, rung: int | tf.Tensor | None) -> core.Objective:
+        """The objective on a rung of the ladder; None: with the stepper as it is."""
+        return self.objective if rung is None else self.ladder.on(self.objective, rung)
 
     @property
     def jit(self) -> bool:
@@ -160,6 +166,11 @@ class Trainer:
         Returns: of each seed what it came to, or why it diverged.
         """
         count = len(seeds)
+        if count > 1 and self.ladder is not None:
+            raise InputError(
+                f"ladder={self.ladder.knob}: seeds={list(seeds)} climb each at its own time; they "
+                "train one by one"
+            )
         if len(set(seeds)) < count or not count:
             raise InputError(f"seeds={list(seeds)} must be different, and at least one")
         none = [None] * count
@@ -185,6 +196,16 @@ class Trainer:
         validated = any(isinstance(c, Validation) for c in self.callbacks)
         if schedule.plateau and not validated:
             raise InputError(f"plateau={schedule.plateau} needs a Validation among the callbacks")
+
+    def _check_ladder(self):
+        ladders = [c for c in self.callbacks if isinstance(c, Ladder)]
+        if len(ladders) > 1:
+            raise InputError("callbacks hold more than one Ladder; a training has one at most")
+        self.ladder = next(iter(ladders), None)
+        if self.ladder is not None:
+            every = next((c.every for c in self.callbacks if isinstance(c, Validation)), 0)
+            updates = self.ladder.updates or self.schedule.updates
+            self.ladder.check(self.ladder.solver(self.objective), updates, every)
 
     def _check_step(self):
         """InputError unless the network's output fits the state; else XLA would say so, longer."""
@@ -224,10 +245,10 @@ class Trainer:
         return self._calls[key]
 
     def _build_call(self, unrolling: Unrolling, batch: int, lanes: tuple[int, ...], loop: bool):
-        objective, schedule, steps = self.objective, self.schedule, unrolling.steps
+        schedule, steps = self.schedule, unrolling.steps
         dtype = tf.as_dtype(self.dtype)
 
-        def one_update(carry, drawn, seeds, before, numbers):
+        def one_update(carry, drawn, seeds, before, numbers, objective):
             update = carry["update"]
             batch = self._sample(drawn, seeds, update, steps)
             gradient = objective.gradient(carry["flat"], batch, unrolling, loop)
@@ -239,7 +260,8 @@ class Trainer:
 
         # One graph for all updates of a call, optimizer included: no host round trip between them.
         @tf.function(jit_compile=self.jit, autograph=False)
-        def run(windows, seeds, carry, before, stop, numbers):
+        def run(windows, seeds, carry, before, stop, numbers, rung):
+            objective = self.objective_at(rung)
             probed = steps if objective.probed(unrolling) else 0
             empty = {
                 "loss": tf.zeros(lanes, dtype),
@@ -257,12 +279,12 @@ class Trainer:
 
             def body(carry, _):
                 drawn = [tf.gather(part, carry["update"] - entered) for part in windows]
-                return one_update(carry, drawn, seeds, before, numbers)
+                return one_update(carry, drawn, seeds, before, numbers, objective)
 
             return tf.while_loop(goes_on, body, (carry, empty))
 
         @tf.function(autograph=False)
-        def call(seeds, carry, before, drawn, stop, numbers):
+        def call(seeds, carry, before, drawn, stop, numbers, rung):
             # XLA has no shuffle, so the windows of a whole call are drawn outside it; their number
             # is always the same, for another would be another graph.
             position = drawn + (carry["update"] - before) * batch
@@ -270,7 +292,7 @@ class Trainer:
             shape = [*lanes, UPDATES_PER_CALL, batch]
             order = [1, 0, 2] if lanes else [0, 1]
             windows = [tf.transpose(tf.reshape(part, shape), order) for part in windows]
-            return run(windows, seeds, carry, before, stop, numbers)
+            return run(windows, seeds, carry, before, stop, numbers, rung)
 
         return call
 
@@ -296,7 +318,8 @@ class Trainer:
         seed = tf.constant(fit.seed, tf.int64)
         windows = self.windows.draw(seed, drawn + (update - before) * size, size, steps)
         batch = self._sample(windows, seed, tf.constant(update, tf.int64), steps)
-        step, state = self.at(fit.flat).bind(batch.params), batch.start
+        objective = self.objective_at(fit.rung)
+        step, state = objective.at(fit.flat).bind(batch.params), batch.start
         for k in range(steps):
             state = step(state)
             finite = np.isfinite(state.numpy()).reshape(size, -1).all(1)
@@ -307,7 +330,7 @@ class Trainer:
                     f"the state became non-finite at unroll step {k + 1} of {steps} "
                     f"(trajectory {trajectory}, frame {frame + k + 1})"
                 )
-        by_step = self.objective.gradient(fit.flat, batch, unrolling).by_step
+        by_step = objective.gradient(fit.flat, batch, unrolling).by_step
         bad = np.flatnonzero(~np.isfinite(by_step.numpy()))
         if bad.size:  # going back in time, the last step is the first to meet it
             return f"the gradient became non-finite at unroll step {bad[-1] + 1} of {steps}"
@@ -367,14 +390,16 @@ class Updates:
         numbers = (stage.rate, float(stage.warmup), [1.0] * len(each) if lanes else 1.0)
         self._numbers = [tf.constant(n, tf.float32) for n in numbers]
 
-    def __call__(self, count: int) -> dict[str, np.ndarray]:
+    def __call__(self, count: int, rung: int | None = None) -> dict[str, np.ndarray]:
         """Makes ``count`` updates, at most UPDATES_PER_CALL, fewer if one is skipped.
 
+        Args: rung: of the trainer's ladder; None: the stepper as it is.
         Returns: "loss", "gradient_norm", "by_step" and "rate" of the last one.
         """
-        zero = tf.constant(0, tf.int64)
+        zero, rung = tf.constant(0, tf.int64), None if rung is None else tf.constant(rung)
+        stop = self.carry["update"] + count
         with solver_errors():
             self.carry, out = self._call(
-                *(self._seeds, self.carry, zero, zero, self.carry["update"] + count, self._numbers)
+                *(self._seeds, self.carry, zero, zero, stop, self._numbers, rung)
             )
         return {name: value.numpy() for name, value in out.items()}
