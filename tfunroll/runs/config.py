@@ -15,6 +15,7 @@ from tfunroll.core import MODALITIES, InputError, check_choice, check_solver
 if TYPE_CHECKING:  # TensorFlow takes seconds to import; flags and --help need not wait for it
     from tfunroll.stepping.unrolling import Unrolling
     from tfunroll.systems import System
+    from tfunroll.training.ladders import Ladder
 
 PRECISIONS = ("float32", "float64", "mixed_bfloat16")
 JIT = ("auto", "on", "off")
@@ -152,6 +153,23 @@ class RunConfig:
     plateau: int = _flag(
         0, "training", "halve a stage's rate after this many validations without gain", least=0
     )
+    ladder: str = _flag(
+        "",
+        "training",
+        "refine the solver while training goes on: knob:first..last[:increment], such as "
+        "pressure:2..40:2; see docs/ladders.md",
+    )
+    ladder_step: float = _flag(
+        0.98, "training", "a plateau: the validation error over the one before in its window"
+    )
+    ladder_stop: float = _flag(
+        0.9, "training", "goes up if the last step up brought the error below this part"
+    )
+    ladder_memory: int = _flag(8, "training", "validations that are averaged", least=1)
+    ladder_window: int = _flag(3, "training", "validations that a plateau is seen in", least=2)
+    ladder_finish: float = _flag(
+        0.1, "training", "part of the updates, the last ones, with the solver in full"
+    )
     loss: str = _flag(
         "supervised", "training", "supervised, or physics (residual, no reference)", choices=_losses
     )
@@ -282,6 +300,22 @@ class RunConfig:
         """Samples per update: ONE sees as many states per update as the unrolled modalities."""
         return self.batch_size * (stage.steps if modality == "ONE" else 1)
 
+    def made_ladder(self) -> "Ladder | None":
+        """What refines the solver; None without one."""
+        from tfunroll.training import ladders
+
+        if not self.ladder:
+            return None
+        return ladders.Ladder(
+            *ladders.read(self.ladder),
+            step=self.ladder_step,
+            stop=self.ladder_stop,
+            memory=self.ladder_memory,
+            window=self.ladder_window,
+            finish=self.ladder_finish,
+            updates=sum(stage.updates for stage in self.stages()),
+        )
+
     def shared_stages(self) -> int:
         """Leading stages with a horizon of one step: the same for every modality of a seed."""
         stages = self.stages()
@@ -319,6 +353,9 @@ class RunConfig:
             reference = system.reference()
         for solver in filter(None, (corrected, reference)):
             check_solver(f"a solver of system {system.name}", solver, len(system.channels))
+        if ladder := self.made_ladder():
+            refined = reference if self.mode == "prediction" else corrected
+            ladder.check(refined, ladder.updates, self.validate_every)
         longest = max(stage.steps for stage in self.stages())
         if longest > 1:  # cut and push-forward must fit the longest horizon
             unrolling = Unrolling(
