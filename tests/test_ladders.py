@@ -1,5 +1,7 @@
 """Ladders: their rule, and physics and horizons that are refined while training goes on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,12 +9,14 @@ import tensorflow as tf
 from trainings import KS, Recorder, dataset, small_net, small_trainer
 
 from tfunroll.core import InputError, Solver
+from tfunroll.runs.config import RunConfig
+from tfunroll.runs.plan import Plan
 from tfunroll.stepping.losses import Supervised
 from tfunroll.stepping.steppers import ParallelCorrection, Prediction
 from tfunroll.stepping.unrolling import NOG, ONE, WIG
 from tfunroll.training import core, fit, ladders
 from tfunroll.training.callbacks import Checkpoint, Every, Validation
-from tfunroll.training.fit import TrainingDivergedError
+from tfunroll.training.fit import TrainingDivergedError, TrainingStoppedError
 from tfunroll.training.ladders import Climb, Ladder, Rule
 from tfunroll.training.schedule import Schedule, Stage
 from tfunroll.training.trainer import Trainer, Updates
@@ -319,7 +323,7 @@ def test_what_a_ladder_needs(data):
         Trainer(stepper, data.splits["train"], STAGES, callbacks=[ladder])
     with pytest.raises(InputError, match=r"ladder_finish=1 must lie in \[0, 1\)"):
         Ladder("substeps", 1, 3, finish=1)
-    with pytest.raises(InputError, match=r"seeds=\[0, 1\] climb each at its own time"):
+    with pytest.raises(InputError, match=r"seeds=\[0, 1\] climb a ladder each"):
         trainer_of(data, ladder).fit_together([0, 1])
 
 
@@ -332,3 +336,126 @@ def test_texts_that_are_no_ladder(text):
 def test_the_text_of_a_ladder():
     assert ladders.read("pressure:2..40:2") == ("pressure", 2, 40, 2)
     assert Ladder(*ladders.read("pressure:2..7:2")).rungs == (2, 4, 6, 7)
+
+
+# ---------------------------------------------------------------- automatic curricula
+
+AUTOMATIC = Schedule(
+    tuple(Stage(WIG(m) if m > 1 else ONE, 60, 1e-2, batch_size=2) for m in (1, 2, 4)),
+    decay_rate=0.5,
+    decay_every=10,
+    automatic=Rule(**ALWAYS),
+)
+
+
+def by_hand(*updates):
+    parts = zip(AUTOMATIC.stages, updates, strict=False)
+    stages = tuple(replace(stage, updates=n) for stage, n in parts)
+    return replace(AUTOMATIC, stages=stages, automatic=None)
+
+
+def test_an_automatic_schedule_parts_into_stages_as_they_end():
+    assert AUTOMATIC.updates == 60
+    assert AUTOMATIC.parted([]) == by_hand(60)
+    assert AUTOMATIC.parted([20]) == by_hand(20, 40)
+    assert AUTOMATIC.parted([20, 33]) == by_hand(20, 13, 27)
+    assert by_hand(1, 2).parted([1]) == by_hand(1, 2)
+    assert AUTOMATIC.states_at(30) == 30 * 2 * 4
+    assert AUTOMATIC.states == 60 * 2 * 4
+    with pytest.raises(InputError, match="share their updates"):
+        replace(AUTOMATIC, stages=(Stage(ONE, 4), Stage(WIG(2), 5)))
+
+
+def test_an_automatic_curriculum_is_the_curriculum_that_it_finds(data):
+    """Its weights are, bit by bit, those of stages by hand of the lengths that came of it."""
+    found = trainer_of(data, schedule=AUTOMATIC).fit(0)
+    horizons = found.history[found.history.quantity == "training/horizon"]
+    assert dict(zip(horizons["update"], horizons["value"], strict=True)) == {
+        **{10: 1, 20: 1, 30: 1, 40: 2, 50: 4, 60: 4}
+    }
+    assert found.ladder == {
+        **{"knob": "stage", "first": 1, "last": 3, "reached": 3},
+        "begun": {"1": 0, "2": 30, "3": 40},
+    }
+    plain = trainer_of(data, schedule=by_hand(30, 10, 20)).fit(0)
+    np.testing.assert_array_equal(found.weights, plain.weights)
+    pd.testing.assert_frame_equal(found.history, plain.history)
+
+
+@pytest.mark.parametrize("kill", [30, 35, 41])
+def test_an_automatic_curriculum_resumes_bit_by_bit(data, tmp_path, kill):
+    def stop(fit):
+        if fit.update == kill:
+            fit.stop()
+
+    schedule = replace(AUTOMATIC, plateau=1)
+    whole = trainer_of(data, schedule=schedule).fit(0)
+    with pytest.raises(TrainingStoppedError):
+        trainer_of(data, Every(1, stop), schedule=schedule).fit(0, tmp_path)
+    found = trainer_of(data, schedule=schedule).fit(0, tmp_path)
+    np.testing.assert_array_equal(found.weights, whole.weights)
+    assert found.ladder == whole.ladder
+
+
+def test_what_an_automatic_curriculum_needs(data):
+    with pytest.raises(InputError, match="automatic curriculum needs at least 3 validations"):
+        trainer_of(data, schedule=AUTOMATIC, every=30)
+    with pytest.raises(InputError, match="a training has one ladder"):
+        trainer_of(data, Ladder("substeps", 1, 3), schedule=AUTOMATIC)
+    with pytest.raises(InputError, match=r"seeds=\[0, 1\] climb a ladder each"):
+        trainer_of(data, schedule=AUTOMATIC).fit_together([0, 1])
+
+
+# ---------------------------------------------------------------- flags
+
+FLAGS = {"width": 4, "depth": 1, "horizon": 5, "modalities": ("WIG",), "jit": "off"}
+
+
+def test_flags_make_the_ladder_and_the_schedule():
+    config = RunConfig(
+        **FLAGS,
+        **{"ladder": "substeps:1..2", "ladder_step": 0.9, "ladder_stop": 0.8, "ladder_memory": 4},
+        **{"ladder_window": 5, "ladder_finish": 0.2, "curriculum": "1:3000,2:2000"},
+    ).resolved()
+    ladder = next(c for c in Plan(config).callbacks(dataset()) if isinstance(c, Ladder))
+    assert (ladder.knob, ladder.rungs, ladder.rule) == ("substeps", (1, 2), Rule(0.9, 0.8, 4, 5))
+    assert (ladder.finish, ladder.updates) == (0.2, 5000)
+    config = replace(config, ladder="", curriculum="auto:1..6:6000:1e-3").resolved()
+    for modality, steps, batches in (("WIG", [1, 2, 4, 6], 1), ("ONE", [1] * 4, [1, 2, 4, 6])):
+        schedule = Plan(config).schedule(modality)
+        assert [s.unrolling.steps for s in schedule.stages] == steps
+        assert [s.batch_size for s in schedule.stages] == list(16 * np.ones(4) * batches)
+        assert (schedule.updates, schedule.automatic) == (6000, Rule(0.9, 0.8, 4, 5))
+    assert config.shared_stages() == 0
+    assert "horizon 1 doubled at plateaus up to 6, 6000 updates" in config.describe_stages()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"ladder": "pressure:2..40:2"}, "'KuramotoSivashinsky' has no such knob; allowed: sub"),
+        ({"ladder": "substeps:2..1"}, "must go up"),
+        ({"ladder": "substeps:1..3"}, "3 is outside the solver's range, 1 to 2"),
+        ({"ladder": "1..2"}, "is not knob:first..last"),
+        ({"ladder": "substeps:1..2", "ladder_step": -1.0}, "ladder_step=-1.0 must be positive"),
+        ({"ladder": "substeps:1..2", "ladder_window": 1}, "ladder_window=1 must be at least 2"),
+        ({"ladder": "substeps:1..2", "ladder_finish": 1.0}, "ladder_finish=1.0 must lie in"),
+        ({"ladder": "substeps:1..2", "validate_every": 1000}, "are 3 in 3500 updates"),
+        ({"ladder": "substeps:1..2", "mode": "prediction"}, "no solver that could be refined"),
+        ({"ladder": "pressure:2..40", "system": "kolmogorov"}, "solved directly.*cg=40"),
+        ({"curriculum": "auto:1..16"}, "is not auto:first..last:updates"),
+        ({"curriculum": "auto:4..2:600"}, "is not auto:first..last:updates"),
+        ({"curriculum": "auto:1..x:600"}, "is not auto:first..last:updates"),
+        ({"curriculum": "auto:1..4:600"}, "automatic curriculum needs at least 4 validations"),
+        ({"curriculum": "auto:1..4:6000", "ladder": "substeps:1..2"}, "a run has one ladder"),
+    ],
+)
+def test_flags_that_make_no_ladder(flags, words):
+    with pytest.raises(InputError, match=words):
+        RunConfig(**FLAGS | flags).resolved()
+
+
+def test_flags_take_a_ladder_to_the_pressure():
+    flags = {"system": "kolmogorov", "coarse": "piso:cg=40", "ladder": "pressure:2..40:2"}
+    config = RunConfig(**FLAGS | flags).resolved()
+    assert config.made_ladder().rungs == tuple(range(2, 41, 2))

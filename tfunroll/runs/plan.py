@@ -88,7 +88,8 @@ class Plan:
             )
             for stage in config.stages()
         )
-        return Schedule(stages, config.decay_rate, config.decay_every, config.plateau)
+        rule = config.ladder_rule() if config.automatic else None
+        return Schedule(stages, config.decay_rate, config.decay_every, config.plateau, rule)
 
     def callbacks(self, dataset: Dataset) -> list[Callback]:
         """Validation, what listens to it, and checkpoints."""

@@ -14,7 +14,7 @@ from tfunroll.solvers.external import solver_errors
 from tfunroll.training import core, guard
 from tfunroll.training.callbacks import Checkpoint, Plateau
 from tfunroll.training.checkpoints import Checkpoints, DamagedError, finished_at
-from tfunroll.training.ladders import Ladder
+from tfunroll.training.ladders import Climbing, Horizons, Ladder
 from tfunroll.training.records import COLUMNS
 from tfunroll.training.schedule import Schedule
 
@@ -46,7 +46,7 @@ class Trained:
       seconds, processor_seconds: of this call; the latter, of all threads, does not depend on what
         else runs.
       history: what was recorded in this call, with columns update, quantity, value.
-      ladder: rungs, and the solver's iterations, where there is one: Ladder.report.
+      ladder: rungs, and the solver's iterations, where there is one: Climbing.report.
     """
 
     weights: np.ndarray
@@ -95,12 +95,14 @@ class Fit:
         self._weights = weights
         self._records: list[tuple[int, str, float]] = []
         plateau = trainer.schedule.plateau
-        own = [*trainer.callbacks, *([Plateau(plateau)] if plateau else [])]
+        own = [*trainer.callbacks, *filter(None, [trainer.horizons()])]
+        own += [Plateau(plateau)] if plateau else []
         if folder is not None and not any(isinstance(c, Checkpoint) for c in own):
             own.append(Checkpoint())
         own.sort(key=lambda callback: isinstance(callback, Checkpoint))
         self.callbacks = [copy.copy(callback) for callback in own]
-        self.ladder = next((c for c in self.callbacks if isinstance(c, Ladder)), None)
+        self.climbing = next((c for c in self.callbacks if isinstance(c, Climbing)), None)
+        self.ladder = self.climbing if isinstance(self.climbing, Ladder) else None
 
     # ------------------------------------------------------------- for callbacks
 
@@ -117,30 +119,29 @@ class Fit:
     @property
     def settled(self) -> bool:
         """Whether no ladder has a better use for a plateau than the learning rate."""
-        if self.ladder is None:
-            return True
-        return self.ladder.settled or self.update >= self.ladder.full_from(self)
+        return self.climbing is None or self.climbing.settled or self.climbing.over(self)
 
     @property
     def schedule(self) -> Schedule:
-        """The stages of this training."""
-        return self.trainer.schedule
+        """The stages of this training; of an automatic schedule, those so far."""
+        ends = self.climbing.begun[1:] if isinstance(self.climbing, Horizons) else ()
+        return self.trainer.schedule.parted([end for end in ends if end >= 0])
 
     @property
     def states_in_all(self) -> int:
         """States that the whole training processes."""
-        return self.schedule.states
+        return self.trainer.schedule.states
 
     @property
     def states_done(self) -> int:
         """States processed so far."""
-        return self.schedule.states_at(self.update)
+        return self.trainer.schedule.states_at(self.update)
 
     @property
     def states_before(self) -> int:
         """States that the training processed which this one began from."""
         number = None if self._start is None else self._start_number()
-        return self.schedule.states_at(number or 0)
+        return self.trainer.schedule.states_at(number or 0)
 
     def record(self, scalars: dict[str, float]) -> None:
         """Tells every callback values by name, and keeps them."""
@@ -293,7 +294,7 @@ class Fit:
             seconds=time.monotonic() - began,
             processor_seconds=time.process_time() - worked,
             history=pd.DataFrame(self._records, columns=COLUMNS),
-            ladder=None if self.ladder is None else self.ladder.report(self),
+            ladder=None if self.climbing is None else self.climbing.report(self),
         )
 
 
@@ -313,10 +314,11 @@ class Run:
             for fit in self.all:
                 fit.tell("begin")
             self._stack(self.all)
-            schedule = self.trainer.schedule
-            for number in range(len(schedule.stages)):
-                if self.fits and self.fits[0].update < schedule.before(number + 1):
+            number = 0
+            while self.fits and number < len(self.fits[0].schedule.stages):
+                if self.fits[0].update < self.fits[0].schedule.before(number + 1):
                     self._stage(number)
+                number += 1
             for fit in self.fits:
                 fit.tell("end")
                 self.outcomes[fit] = fit.result(began, worked)
@@ -359,7 +361,7 @@ class Run:
         self.seeds = tf.constant(seeds if self.lanes else seeds[0], tf.int64)
 
     def _stage(self, number: int):
-        trainer, schedule = self.trainer, self.trainer.schedule
+        trainer, schedule = self.trainer, self.fits[0].schedule
         stage, before = schedule.stages[number], schedule.before(number)
         end, drawn = before + stage.updates, schedule.drawn(number)
         for fit in self.fits:
@@ -404,6 +406,7 @@ class Run:
                     fit.save()
                 names = ", ".join(fit.name for fit in self.fits)
                 raise TrainingStoppedError(f"{names}, update {done}")
+            end = self.fits[0].schedule.before(number + 1)  # an automatic stage may be over
             if lost:
                 self._stack([fit for fit in self.fits if fit not in lost])
 
@@ -435,7 +438,7 @@ class Run:
                 "training/gradient_norm": own["gradient_norm"],
                 "training/loss": fit.loss,
                 "training/skipped": fit.skipped,
-                "training/horizon": self.trainer.schedule.stages[number].unrolling.steps,
+                "training/horizon": fit.schedule.stages[number].unrolling.steps,
             }
             if rung is not None:
                 values["training/rung"] = rung

@@ -8,6 +8,7 @@ arXiv:2502.19611.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -94,7 +95,112 @@ class Rule:
         return climb._replace(checkpoint=smooth), True
 
 
-class Ladder(Callback):
+class Climbing(Callback):
+    """What all ladders share: which rung a training is on, told by its validations.
+
+    Attributes:
+      number: of the rung, from 0. settled: a plateau is of no more use to it.
+      begun: update at which each rung began; -1: not yet.
+    """
+
+    def __init__(self, knob: str, rungs: Sequence[int], rule: Rule):
+        self.knob, self.rungs, self.rule = knob, tuple(rungs), rule
+        self.climb, self.number, self.settled = Climb(), 0, len(self.rungs) == 1
+        self.begun = (0, *(-1 for _ in self.rungs[1:]))
+
+    def __str__(self):
+        return f"ladder={self.knob}:{self.rungs[0]}..{self.rungs[-1]}"
+
+    def prepare(self, trainer) -> None:
+        self._every = validates_every(trainer.callbacks)
+
+    def check_validations(self, updates: int, every: int) -> None:
+        """InputError if a training of so many updates has too few validations to ever go up.
+
+        Args: every: updates between validations; 0: none.
+        """
+        if len(self.rungs) == 1 or (every and updates // every >= self.rule.validations):
+            return
+        found = f"are {updates // every} in {updates} updates" if every else "is no Validation"
+        raise InputError(
+            f"{self} needs at least {self.rule.validations} validations to go up once, of a window "
+            f"of {self.rule.window}, and there {found}; validate more often"
+        )
+
+    def over(self, fit) -> bool:
+        """Whether it stays where it is, whatever comes."""
+        return self.number + 1 == len(self.rungs) or fit.update >= fit.trainer.schedule.updates
+
+    def recorded(self, fit, scalars) -> None:
+        error = scalars.get(ERROR)
+        # not the validation at the end of a training, where another may go on
+        if error is None or fit.update % self._every or self.over(fit):
+            return
+        self.climb, up = self.rule.told(self.climb, error)
+        if up:
+            self.go_up(fit)
+        elif self.rule.on_plateau(self.climb):
+            self.settled = True
+
+    def go_up(self, fit) -> bool:
+        """One rung, if it can."""
+        if self.over(fit):
+            return False
+        self.number += 1
+        self.settled = self.number + 1 == len(self.rungs)
+        begun = list(self.begun)
+        begun[self.number] = fit.update
+        self.begun = tuple(begun)
+        return True
+
+    def report(self, fit) -> dict[str, object]:
+        """What came of it, as plain values."""
+        begun = zip(self.rungs, self.begun, strict=True)
+        return {
+            "knob": self.knob,
+            "first": self.rungs[0],
+            "last": self.rungs[-1],
+            "reached": self.rungs[self.number],
+            "begun": {str(rung): update for rung, update in begun if update >= 0},
+        }
+
+    def save(self):
+        recent = np.full(self.rule.window, np.nan)
+        recent[: len(self.climb.recent)] = self.climb.recent
+        return {
+            "rungs": np.array(self.rungs, np.int64),
+            "recent": recent,
+            "checkpoint": np.float64(self.climb.checkpoint),
+            "seen": np.int64(self.climb.seen),
+            "number": np.int64(self.number),
+            "settled": np.bool_(self.settled),
+            "begun": np.array(self.begun, np.int64),
+        }
+
+    def restore(self, values) -> None:
+        if not np.array_equal(values["rungs"], self.rungs):
+            raise InputError(
+                f"{self}: the checkpoint is of a ladder with rungs {values['rungs'].tolist()}, not "
+                f"{list(self.rungs)}"
+            )
+        recent = values["recent"][: min(int(values["seen"]), self.rule.window)]
+        checkpoint, seen = float(values["checkpoint"]), int(values["seen"])
+        self.climb = Climb(tuple(map(float, recent)), checkpoint, seen)
+        self.number, self.settled = int(values["number"]), bool(values["settled"])
+        self.begun = tuple(map(int, values["begun"]))
+
+
+class Horizons(Climbing):
+    """Ends the stages of an automatic schedule, counted from 1; its Trainer makes it."""
+
+    def __init__(self, stages: int, rule: Rule):
+        super().__init__("stage", range(1, stages + 1), rule)
+
+    def __str__(self):
+        return "an automatic curriculum"
+
+
+class Ladder(Climbing):
     """Refines a number of a solver at plateaus of the validation error.
 
         callbacks = [Validation(data.validation, every=100), Ladder("pressure", 2, 40, 2)]
@@ -137,10 +243,9 @@ class Ladder(Callback):
             )
         if not 0 <= finish < 1:
             raise InputError(f"ladder_finish={finish} must lie in [0, 1)")
-        self.knob, self.rungs = knob, (*range(first, last, increment), last)
-        self.rule, self.finish, self.updates = Rule(step, stop, memory, window), finish, updates
-        self.climb, self.number, self.settled = Climb(), 0, len(self.rungs) == 1
-        self.begun = (0, *(-1 for _ in self.rungs[1:]))  # update; -1: not yet
+        rule = Rule(step, stop, memory, window)
+        super().__init__(knob, (*range(first, last, increment), last), rule)
+        self.finish, self.updates = finish, updates
         self.work = (0,) * 4  # solver iterations, forward and adjoint; as many on the highest rung
 
     @property
@@ -151,6 +256,9 @@ class Ladder(Callback):
     def full_from(self, fit) -> int:
         """The update from which on it is on the highest rung."""
         return round((1 - self.finish) * (self.updates or fit.trainer.schedule.updates))
+
+    def over(self, fit) -> bool:
+        return super().over(fit) or fit.update >= self.full_from(fit)
 
     def rung(self, fit) -> int:
         """The solver's number for the next update."""
@@ -163,27 +271,18 @@ class Ladder(Callback):
 
         Args: every: updates between validations; 0: none.
         """
-        name = f"ladder={self.knob}:{self.rungs[0]}..{self.rungs[-1]}"
         if solver is None:
-            raise InputError(f"{name}: this training has no solver that could be refined")
+            raise InputError(f"{self}: this training has no solver that could be refined")
         if not isinstance(solver, Solver):
-            raise InputError(f"{name}: {type(solver).__name__} is no tfunroll.Solver with knobs")
+            raise InputError(f"{self}: {type(solver).__name__} is no tfunroll.Solver with knobs")
         solver.check_knob(self.knob, self.rungs[0], self.rungs[-1])
         own = solver.knobs[self.knob][1]
         if self.rungs[-1] != own:
             raise InputError(
-                f"{name} must end at the solver's own {self.knob}={own}, with which it is "
+                f"{self} must end at the solver's own {self.knob}={own}, with which it is "
                 "validated and deployed: change the one or the other"
             )
-        if self.moves and (not every or updates // every < self.rule.validations):
-            found = f"are {updates // every} in {updates} updates" if every else "is no Validation"
-            raise InputError(
-                f"{name} needs at least {self.rule.validations} validations to go up once, of a "
-                f"window of {self.rule.window}, and there {found}; validate more often"
-            )
-
-    def prepare(self, trainer) -> None:
-        self._every = next((c.every for c in trainer.callbacks if isinstance(c, Validation)), 0)
+        self.check_validations(updates, every)
 
     def solver(self, objective) -> Solver | None:
         """What it refines in an Objective: the stepper's solver, or else the loss's."""
@@ -198,28 +297,6 @@ class Ladder(Callback):
         return replace(objective, stepper=with_solver(objective.stepper, solver))
 
     # ---------------------------------------------------------------- in training
-
-    def recorded(self, fit, scalars) -> None:
-        error = scalars.get(ERROR)
-        # not the validation at the end of a training, where another may go on
-        if error is None or fit.update % self._every or fit.update >= self.full_from(fit):
-            return
-        self.climb, up = self.rule.told(self.climb, error)
-        if up:
-            self.go_up(fit)
-        elif self.rule.on_plateau(self.climb):
-            self.settled = True
-
-    def go_up(self, fit) -> bool:
-        """One rung, if there is one and the training is not on the highest already."""
-        if self.number + 1 == len(self.rungs) or fit.update >= self.full_from(fit):
-            return False
-        self.number += 1
-        self.settled = self.number + 1 == len(self.rungs)
-        begun = list(self.begun)
-        begun[self.number] = fit.update
-        self.begun = tuple(begun)
-        return True
 
     def count(self, fit, updates: int, rung: int | None) -> None:
         """Adds the solver's iterations of updates that were made on a rung; None: its only one."""
@@ -239,17 +316,9 @@ class Ladder(Callback):
         return forward, forward if asked else 0
 
     def report(self, fit) -> dict[str, object]:
-        """What came of it, as plain values."""
+        """See Climbing.report."""
         forward, adjoint, *full = self.work
-        reached = self.rungs[self.number]
-        begun = {rung: update for rung, update in zip(self.rungs, self.begun, strict=True)
-                 if update >= 0}  # fmt: skip
-        return {
-            "knob": self.knob,
-            "first": self.rungs[0],
-            "last": self.rungs[-1],
-            "reached": reached,
-            "begun": {str(rung): update for rung, update in begun.items()},
+        return super().report(fit) | {
             "full_from": self.full_from(fit),
             "iterations": {"forward": forward, "adjoint": adjoint},
             "iterations_at_last": {"forward": full[0], "adjoint": full[1]},
@@ -266,31 +335,16 @@ class Ladder(Callback):
             self._at_reached = float(validation.compiled(on_rung)(fit.averaged)[0])
 
     def save(self):
-        recent = np.full(self.rule.window, np.nan)
-        recent[: len(self.climb.recent)] = self.climb.recent
-        return {
-            "rungs": np.array(self.rungs, np.int64),
-            "recent": recent,
-            "checkpoint": np.float64(self.climb.checkpoint),
-            "seen": np.int64(self.climb.seen),
-            "number": np.int64(self.number),
-            "settled": np.bool_(self.settled),
-            "begun": np.array(self.begun, np.int64),
-            "work": np.array(self.work, np.int64),
-        }
+        return super().save() | {"work": np.array(self.work, np.int64)}
 
     def restore(self, values) -> None:
-        if not np.array_equal(values["rungs"], self.rungs):
-            raise InputError(
-                f"ladder: the checkpoint is of one with rungs {values['rungs'].tolist()}, not "
-                f"{list(self.rungs)}"
-            )
-        recent = values["recent"][: min(int(values["seen"]), self.rule.window)]
-        checkpoint, seen = float(values["checkpoint"]), int(values["seen"])
-        self.climb = Climb(tuple(map(float, recent)), checkpoint, seen)
-        self.number, self.settled = int(values["number"]), bool(values["settled"])
-        self.begun = tuple(map(int, values["begun"]))
+        super().restore(values)
         self.work = tuple(map(int, values["work"]))
+
+
+def validates_every(callbacks: Sequence[Callback]) -> int:
+    """Updates between validations; 0: there are none."""
+    return next((c.every for c in callbacks if isinstance(c, Validation)), 0)
 
 
 def read(text: str) -> tuple[str, int, int, int]:

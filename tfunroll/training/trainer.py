@@ -18,9 +18,9 @@ from tfunroll.stepping.losses import Loss, Supervised
 from tfunroll.stepping.steppers import check_route
 from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training import core, guard
-from tfunroll.training.callbacks import Callback, Progress, Validation
+from tfunroll.training.callbacks import Callback, Progress
 from tfunroll.training.fit import UPDATES_PER_CALL, Fit, Run, Trained, TrainingDivergedError
-from tfunroll.training.ladders import Ladder
+from tfunroll.training.ladders import Horizons, Ladder, validates_every
 from tfunroll.training.optimizers import Adam
 from tfunroll.training.schedule import Schedule, Stage
 
@@ -101,6 +101,7 @@ class Trainer:
         """The same with another schedule; the two share data and compiled graphs."""
         other = copy.copy(self)
         other._follow(Schedule.of(schedule))
+        other._check_automatic()
         return other
 
     def at(self, flat: tf.Tensor) -> Stepper:
@@ -166,10 +167,9 @@ class Trainer:
         Returns: of each seed what it came to, or why it diverged.
         """
         count = len(seeds)
-        if count > 1 and self.ladder is not None:
+        if count > 1 and (self.ladder is not None or self.schedule.automatic):
             raise InputError(
-                f"ladder={self.ladder.knob}: seeds={list(seeds)} climb each at its own time; they "
-                "train one by one"
+                f"seeds={list(seeds)} climb a ladder each at its own time: they train one by one"
             )
         if len(set(seeds)) < count or not count:
             raise InputError(f"seeds={list(seeds)} must be different, and at least one")
@@ -193,8 +193,7 @@ class Trainer:
                     f"loss={type(of_level).__name__} has no gradient by the state, which WIG "
                     "needs; allowed: ONE, NOG"
                 )
-        validated = any(isinstance(c, Validation) for c in self.callbacks)
-        if schedule.plateau and not validated:
+        if schedule.plateau and not self._validates_every:
             raise InputError(f"plateau={schedule.plateau} needs a Validation among the callbacks")
 
     def _check_ladder(self):
@@ -203,9 +202,31 @@ class Trainer:
             raise InputError("callbacks hold more than one Ladder; a training has one at most")
         self.ladder = next(iter(ladders), None)
         if self.ladder is not None:
-            every = next((c.every for c in self.callbacks if isinstance(c, Validation)), 0)
-            updates = self.ladder.updates or self.schedule.updates
+            updates, every = self.ladder.updates or self.schedule.updates, self._validates_every
             self.ladder.check(self.ladder.solver(self.objective), updates, every)
+        self._check_automatic()
+
+    def _check_automatic(self):
+        if not self.schedule.automatic:
+            return
+        if self.ladder is not None:
+            raise InputError(
+                f"{self.ladder} and an automatic curriculum: a training has one ladder"
+            )
+        horizons = self.horizons()
+        horizons.check_validations(self.schedule.updates, self._validates_every)
+
+    def horizons(self) -> Horizons | None:
+        """What ends the stages of an automatic schedule; None for another."""
+        if not self.schedule.automatic:
+            return None
+        horizons = Horizons(len(self.schedule.stages), self.schedule.automatic)
+        horizons.prepare(self)
+        return horizons
+
+    @property
+    def _validates_every(self):
+        return validates_every(self.callbacks)
 
     def _check_step(self):
         """InputError unless the network's output fits the state; else XLA would say so, longer."""
@@ -309,11 +330,9 @@ class Trainer:
 
     def diagnose(self, fit: "Fit", stage: int) -> str:
         """Why the update that was just skipped went bad, in words."""
-        before, drawn = self.schedule.before(stage), self.schedule.drawn(stage)
-        unrolling, size = (
-            self.schedule.stages[stage].unrolling,
-            self.schedule.stages[stage].batch_size,
-        )
+        schedule = fit.schedule
+        before, drawn = schedule.before(stage), schedule.drawn(stage)
+        unrolling, size = schedule.stages[stage].unrolling, schedule.stages[stage].batch_size
         steps, update = unrolling.steps, fit.update - 1
         seed = tf.constant(fit.seed, tf.int64)
         windows = self.windows.draw(seed, drawn + (update - before) * size, size, steps)
