@@ -8,11 +8,13 @@ import pytest
 import tensorflow as tf
 from trainings import KS, Recorder, dataset, small_net, small_trainer
 
+from tfunroll import nets, systems
 from tfunroll.core import InputError, Solver
+from tfunroll.data import Trajectories
 from tfunroll.runs.config import RunConfig
 from tfunroll.runs.plan import Plan
 from tfunroll.stepping.losses import Supervised
-from tfunroll.stepping.steppers import ParallelCorrection, Prediction
+from tfunroll.stepping.steppers import ParallelCorrection, Prediction, SequentialCorrection
 from tfunroll.stepping.unrolling import NOG, ONE, WIG
 from tfunroll.training import core, fit, ladders
 from tfunroll.training.callbacks import Callback, Checkpoint, Validation
@@ -203,6 +205,37 @@ def test_validation_is_at_the_last_rung_and_both_are_reported(data):
         assert found.ladder[f"validation_at_{name}"] == pytest.approx(error, rel=1e-5)
     values = [found.ladder[f"validation_at_{name}"] for name in ("last", "reached")]
     assert abs(values[0] / values[1] - 1) > 1e-3
+
+
+@pytest.mark.slow
+def test_compiled_by_xla_it_trains_as_uncompiled():
+    """Conjugate gradients of Kolmogorov flow under WIG, whose graph XLA has to bound."""
+    system = systems.get("kolmogorov:points=16")
+    reynolds = np.array([300.0, 500.0], np.float32)
+    states = [system.initial_state({"reynolds": reynolds}, 0).astype(np.float32)]
+    step = system.coarse().bind({"reynolds": tf.constant(reynolds)})
+    for _ in range(12):
+        states.append(step(tf.constant(states[-1])).numpy())
+    split = Trajectories(np.stack(states, 1), {"reynolds": reynolds}, ("a", "b"), reynolds, {})
+    found = []
+    for jit in (False, True):
+        net = nets.build("resnet", system.domain, 4, 2, width=4, depth=1, initial="zero")
+        solver = system.coarse("piso:cg=12,warm=1")
+        trainer = Trainer(
+            SequentialCorrection(solver, net, system.features("correction"), 0.02),
+            *(split, Stage(WIG(2), 40, 1e-3, batch_size=2)),
+            callbacks=[Validation(split, 5, 3), Ladder("pressure", 2, 12, 4, **ALWAYS)],
+            jit=jit,
+        )
+        found.append(trainer.fit(0))
+    plain, compiled = found
+    assert compiled.ladder["begun"] == {"2": 0, "6": 15, "10": 20, "12": 25}
+    assert compiled.ladder == plain.ladder | {
+        name: pytest.approx(plain.ladder[name], rel=1e-2)
+        for name in ("validation_at_last", "validation_at_reached")
+    }
+    assert np.abs(plain.weights).max() > 0
+    np.testing.assert_allclose(compiled.weights, plain.weights, rtol=0, atol=2e-4)
 
 
 class KilledError(Exception):

@@ -129,7 +129,7 @@ class Climbing(Callback):
 
     def over(self, fit) -> bool:
         """Whether it stays where it is, whatever comes."""
-        return self.number + 1 == len(self.rungs) or fit.update >= fit.trainer.schedule.updates
+        return self.number + 1 == len(self.rungs)
 
     def recorded(self, fit, scalars) -> None:
         error = scalars.get(ERROR)
@@ -139,7 +139,7 @@ class Climbing(Callback):
         self.climb, up = self.rule.told(self.climb, error)
         if up:
             self.go_up(fit)
-        elif self.rule.on_plateau(self.climb):
+        elif math.isfinite(error) and self.rule.on_plateau(self.climb):
             self.settled = True
 
     def go_up(self, fit) -> bool:
@@ -198,6 +198,9 @@ class Horizons(Climbing):
 
     def __str__(self):
         return "an automatic curriculum"
+
+    def over(self, fit) -> bool:
+        return super().over(fit) or fit.update >= fit.trainer.schedule.updates
 
 
 class Ladder(Climbing):
@@ -330,7 +333,8 @@ class Ladder(Climbing):
     def end(self, fit) -> None:
         self._at_reached = fit.validation
         validation = next((c for c in fit.callbacks if isinstance(c, Validation)), None)
-        if self.rungs[self.number] != self.rungs[-1]:
+        deployed = getattr(fit.trainer.objective.stepper, "solver", None) is not None
+        if deployed and self.rungs[self.number] != self.rungs[-1]:
             on_rung = self.on(fit.trainer.objective, self.rungs[self.number])
             self._at_reached = float(validation.compiled(on_rung)(fit.averaged)[0])
 
