@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfunroll import systems
+from tfunroll.data import Trajectories
 from tfunroll.plots.fields import fields
 from tfunroll.training.callbacks import Validation
 from tfunroll.training.records import (
@@ -167,7 +168,9 @@ def test_validation_gives_few_pictures_and_the_last():
 
     for updates, wanted in ((80, [10, 20, 40, 80]), (95, [10, 20, 40, 80, 95])):
         fit, recorded, pictured = Fit(), [], []
-        validation = Validation(None, every=10)
+        states = np.zeros((1, 12, 48, 1), np.float32)
+        split = Trajectories(states, {"domain_size": np.ones(1)}, ("a",), np.zeros(1), {})
+        validation = Validation(split, every=10)
         validation.validate = lambda _, fit=fit: (tf.constant(0.5), *[tf.fill([1], fit.update)] * 2)
         fit.update = 0
         validation.begin(fit)

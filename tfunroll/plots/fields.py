@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfunroll.core import Domain, InputError
-from tfunroll.plots import channels, curved, flows, rollouts
+from tfunroll.plots import channels, curved, flows
+from tfunroll.plots.rollouts import panels as space_time_panels
 from tfunroll.plots.style import finish
 from tfunroll.systems.base import System
 
@@ -58,7 +59,7 @@ def fields(
     rows = {name: _sound(np.asarray(states, np.float64), limit) for name, states in rows.items()}
     if len(system.domain.shape) == 1:
         shown = {name: states[..., 0] for name, states in rows.items()}
-        figure = rollouts.panels({title: shown}, system, system.channels[0])
+        figure = space_time_panels({title: shown}, system, system.channels[0])
     elif system.flow:
         shown = {name: flows.vorticity_of(states, system) for name, states in rows.items()}
         figure = flows.panels(shown, system, title)

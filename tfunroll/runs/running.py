@@ -287,8 +287,11 @@ def _training_tasks(config, out):
 
 
 def _groups(config: RunConfig) -> list[tuple[int, ...]]:
-    """Seeds that train in one program: all on a GPU, which a small network leaves idle."""
-    if machine.gpus():
+    """Seeds that train in one program: all on a GPU, which a small network leaves idle.
+
+    But each climbs a ladder at its own time.
+    """
+    if machine.gpus() and not (config.ladder or config.automatic):
         return [config.seeds]
     return [(seed,) for seed in config.seeds]
 

@@ -51,10 +51,12 @@ class Loss(abc.ABC):
     Attributes:
       compilable: whether XLA can compile it. differentiable: whether it has a gradient by the state
         that enters the step; WIG needs one.
+      solvers: in it, which a ladder may refine.
     """
 
     compilable: bool = True
     differentiable: bool = True
+    solvers: tuple[Solver, ...] = ()
 
     @abc.abstractmethod
     def bind(self, params: Params) -> LevelLoss:
@@ -69,6 +71,10 @@ class Loss(abc.ABC):
 
     def unrolled(self, unrolling: Unrolling) -> "Loss":
         """The same for this unrolling; InputError if it cannot serve it."""
+        return self
+
+    def at(self, knob: str, count: int | tf.Tensor) -> "Loss":
+        """The same with its solvers at another number of a knob: see Solver.at."""
         return self
 
     def __add__(self, other: "Loss") -> "Loss":
@@ -143,6 +149,13 @@ class PhysicsResidual(Loss):
     def differentiable(self) -> bool:
         return getattr(self.reference, "differentiable", True)
 
+    @property
+    def solvers(self) -> tuple[Solver, ...]:
+        return (self.reference,)
+
+    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
+        return replace(self, reference=self.reference.at(knob, count))
+
     def fitted(self, stepper: Stepper) -> Loss:
         return _fitted(self, stepper)
 
@@ -166,6 +179,13 @@ class Sum(Loss):
     @property
     def differentiable(self) -> bool:
         return all(term.differentiable for term in self.terms)
+
+    @property
+    def solvers(self) -> tuple[Solver, ...]:
+        return tuple(solver for term in self.terms for solver in term.solvers)
+
+    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
+        return Sum(tuple(term.at(knob, count) for term in self.terms))
 
     def fitted(self, stepper: Stepper) -> Loss:
         return Sum(tuple(term.fitted(stepper) for term in self.terms))
@@ -196,6 +216,13 @@ class Scaled(Loss):
     @property
     def differentiable(self) -> bool:
         return self.term.differentiable
+
+    @property
+    def solvers(self) -> tuple[Solver, ...]:
+        return self.term.solvers
+
+    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
+        return replace(self, term=self.term.at(knob, count))
 
     def fitted(self, stepper: Stepper) -> Loss:
         return replace(self, term=self.term.fitted(stepper))

@@ -113,7 +113,7 @@ def progress(gathered: Gathered) -> str:
 def _trainings(run_id: str, path: pathlib.Path) -> list[dict]:
     rows = []
     for (modality, seed), outcome in run_folder.training_outcomes(path).items():
-        values = {k: v for k, v in outcome.items() if k != "reasons"}
+        values = {k: v for k, v in outcome.items() if k not in ("reasons", "ladder")}
         rows.append({"run": run_id, "modality": modality, "seed": seed, **values})
     return rows
 
