@@ -39,8 +39,10 @@ class InUseError(InputError):
 def read_config(out: pathlib.Path) -> RunConfig:
     """The configuration of a run folder; InputError if it is none."""
     try:
-        return RunConfig.from_json(json.loads((out / "config.json").read_text()))
-    except (OSError, json.JSONDecodeError, TypeError):
+        return RunConfig.from_json(json.loads((out / "config.json").read_text(encoding="utf-8")))
+    except InputError:  # which says what is wrong with one of the settings
+        raise
+    except (OSError, ValueError, TypeError):
         raise InputError(
             f"run={str(out)!r} is not a run folder (no readable config.json)"
         ) from None
@@ -58,14 +60,27 @@ def shared_folder(config: RunConfig, seed: int) -> pathlib.Path:
 
 def samples(out: pathlib.Path) -> dict[tuple[str, int], dict[str, np.ndarray]]:
     """What was kept for the pictures: (modality, seed) -> Evaluation.samples."""
-    found = {}
-    for path in sorted(out.glob("*/*/samples.npz")):
-        with np.load(path) as arrays:
-            found[path.parent.parent.name, int(path.parent.name)] = dict(arrays)
+    found = {network: _arrays(path) for network, path in _of_networks(out, "samples.npz").items()}
     if (path := out / BASELINES / "samples.npz").exists():
-        with np.load(path) as arrays:
-            found[COARSE, 0] = dict(arrays)
+        found[COARSE, 0] = _arrays(path)
     return found
+
+
+def _of_networks(out: pathlib.Path, name: str) -> dict[tuple[str, int], pathlib.Path]:
+    """(modality or SHARED, seed) -> the file of this name in RUN/<modality>/<seed>."""
+    paths = [path for path in sorted(out.glob(f"*/*/{name}")) if path.parent.name.isdecimal()]
+    return {(path.parent.parent.name, int(path.parent.name)): path for path in paths}
+
+
+def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except Exception as error:  # whatever the bytes hold; NumPy and zipfile raise a dozen kinds
+        raise InputError(
+            f"{path} cannot be read ({files.why(error)}); scripts/evaluate.py --run=RUN makes it "
+            "anew"
+        ) from None
 
 
 def save_samples(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
@@ -76,13 +91,13 @@ def save_samples(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
 
 def histories(out: pathlib.Path) -> dict[tuple[str, int], pd.DataFrame]:
     """What was recorded while training: (modality or SHARED, seed) -> read_history."""
-    paths = sorted(out.glob(f"*/*/{HISTORY}"))
-    return {(p.parent.parent.name, int(p.parent.name)): read_history(p.parent) for p in paths}
+    return {network: read_history(p.parent) for network, p in _of_networks(out, HISTORY).items()}
 
 
 def training_outcomes(out: pathlib.Path, modality: str) -> list[dict]:
     """Trained.summary of each finished network of a modality."""
-    return [json.loads(p.read_text()) for p in sorted(out.glob(f"{modality}/*/{FINISHED}"))]
+    paths = [path for (name, _), path in _of_networks(out, FINISHED).items() if name == modality]
+    return [json.loads(p.read_text(encoding="utf-8")) for p in paths if finished(p.parent)]
 
 
 def finished(folder: pathlib.Path) -> bool:

@@ -37,14 +37,16 @@ def describe(path: str | pathlib.Path) -> tuple[RunConfig, Features]:
         has now.
     """
     try:
-        description = json.loads((pathlib.Path(path) / FILE).read_text())
-    except (OSError, json.JSONDecodeError):
+        description = json.loads((pathlib.Path(path) / FILE).read_text(encoding="utf-8"))
+        config = RunConfig.from_json(description["config"])
+        features = Features.from_json(description["features"])
+    except InputError:  # which says what is wrong with one of the settings
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
             f"path={str(path)!r} holds no trained network ({FILE}); a network's folder is "
             "RUN/<modality>/<seed>"
         ) from None
-    config = RunConfig.from_json(description["config"])
-    features = Features.from_json(description["features"])
     now = systems.get(config.system).features(config.mode)
     for name in ("in_channels", "out_channels"):
         saved, wanted = getattr(features, name), getattr(now, name)

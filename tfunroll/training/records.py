@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from tfunroll.files import replacing
+from tfunroll.core import InputError
+from tfunroll.files import replacing, why
 
 HISTORY, EVENTS = "history.csv", "tensorboard"  # in a network's folder
 COLUMNS = ("update", "quantity", "value")
@@ -93,15 +94,22 @@ def read_history(folder: pathlib.Path) -> pd.DataFrame:
     """The scalars of a network's training with COLUMNS; empty if it has none yet.
 
     A last line that a kill cut short is left out; of two values of one update the later counts.
+
+    Raises: InputError: if it cannot be read.
     """
+    path = pathlib.Path(folder) / HISTORY
     try:
-        lines = (pathlib.Path(folder) / HISTORY).read_text(encoding="utf-8").splitlines(True)[1:]
-    except FileNotFoundError:
-        lines = []
-    rows = [line.rstrip().split(",") for line in lines if line.endswith("\n")]
-    table = pd.DataFrame(rows, columns=COLUMNS).replace({"value": {"": "nan"}})
-    table = table.drop_duplicates(["update", "quantity"], keep="last", ignore_index=True)
-    return table.astype({"update": int, "quantity": str, "value": float})
+        lines = path.read_text(encoding="utf-8").splitlines(True)[1:] if path.exists() else []
+        rows = [line.rstrip().split(",") for line in lines if line.endswith("\n")]
+        if any(len(row) != len(COLUMNS) for row in rows):
+            raise ValueError(f"a line does not hold {','.join(COLUMNS)}")
+        table = pd.DataFrame(rows, columns=COLUMNS).replace({"value": {"": "nan"}})
+        table = table.drop_duplicates(["update", "quantity"], keep="last", ignore_index=True)
+        return table.astype({"update": int, "quantity": str, "value": float})
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read ({why(error)}); delete it, and only its curves are lost"
+        ) from None
 
 
 def _forget_events(path: pathlib.Path, update: int) -> None:
