@@ -56,10 +56,10 @@ def test_a_resumed_training_records_nothing_twice(tmp_path):
 
 def test_other_files_beside_the_events_stay(tmp_path):
     record(tmp_path, 0, [10])
-    (tmp_path / EVENTS / "notes.txt").write_text("mine")
-    (tmp_path / EVENTS / "plugins").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "plugins").mkdir()
     record(tmp_path, 10, [20])
-    assert (tmp_path / EVENTS / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_history_holds_what_was_recorded(tmp_path):

@@ -58,7 +58,7 @@ def read_csv(path) -> pd.DataFrame:
       InputError: if it cannot be read, is not as ``write_checked_csv`` wrote it, or lacks columns,
         as tables of earlier versions do.
     """
-    types = {"frame": "Int64", **dict.fromkeys(TEXTS, str)}
+    types = {"frame": "Int64", "chaotic": bool, **dict.fromkeys(TEXTS, str)}
     # An empty frame is a missing number; an empty label, or a net called "nan", is a text.
     missing = {"frame": [""]}
     try:

@@ -102,6 +102,12 @@ class ExternalSolver(Solver):
                 f"solver {self.name}: frame_time={frame_time}, timeout={timeout} and limit={limit} "
                 f"must be positive, workers={workers} at least 0"
             )
+        if not (
+            isinstance(example, tuple) and len(example) == 2 and isinstance(example[1], Mapping)
+        ):
+            raise InputError(
+                f"solver {self.name}: example must be a pair (states, {{name of a param: values}})"
+            )
         states, params = np.asarray(example[0]), {k: np.asarray(v) for k, v in example[1].items()}
         if states.ndim < 2 or len(states) < 2 or (states[0] == states[1]).all():
             raise InputError(
