@@ -10,7 +10,13 @@ from trainings import KS, SOLVER, dataset, small_net, small_trainer
 from tfunroll.core import InputError, Solver
 from tfunroll.stepping.features import Features
 from tfunroll.stepping.losses import Supervised
-from tfunroll.stepping.steppers import ParallelCorrection, Prediction, SequentialCorrection, bind
+from tfunroll.stepping.steppers import (
+    IndirectCorrection,
+    ParallelCorrection,
+    Prediction,
+    SequentialCorrection,
+    bind,
+)
 from tfunroll.stepping.unrolling import (
     NOG,
     ONE,
@@ -27,21 +33,22 @@ from tfunroll.training.trainer import Trainer, Updates
 POINTS, BATCH = 3, 2
 FEATURES = Features({}, 1, 1)
 rng = np.random.default_rng(0)
-MIX, LEARNT = (rng.normal(size=(POINTS, POINTS)) * 0.4 for _ in range(2))
+MIX, LEARNT, PUSH = (rng.normal(size=(POINTS, POINTS)) * 0.4 for _ in range(3))
 STATE = rng.normal(size=(BATCH, POINTS, 1))
 TARGETS = rng.normal(size=(BATCH, 4, POINTS, 1))
 
 
 class Mixed(Solver):
-    """u -> A u + 0.1 u³, with or without a gradient that may be asked for."""
+    """u -> A u + 0.1 u³ (+ B s + 0.05 s²), with or without a gradient by u."""
 
     dt = frame_time = 1.0
     channels = 1
+    takes_source = True
 
     def __init__(self, differentiable=True):
         self.differentiable = differentiable
 
-    def bind(self, params):
+    def forced(self, params):
         @tf.custom_gradient
         def refused(value):
             def gradient(_):
@@ -49,11 +56,16 @@ class Mixed(Solver):
 
             return tf.identity(value), gradient
 
-        def step(u):
+        def step(u, source=None):
+            u = u if self.differentiable else refused(u)
             solved = tf.einsum("ij,bjc->bic", tf.constant(MIX), u) + 0.1 * u**3
-            return solved if self.differentiable else refused(solved)
+            if source is None:
+                return solved
+            return solved + tf.einsum("ij,bjc->bic", tf.constant(PUSH), source) + 0.05 * source**2
 
         return step
+
+    bind = forced
 
 
 def learnt(w):
@@ -62,17 +74,25 @@ def learnt(w):
 
 
 def jacobians(kind, state, w, scale):
-    """Of one sample in NumPy, [points, points]: by its state of S and of scale · N."""
+    """Of one sample in NumPy: the step's Jacobians by the state, of S and of scale · N.
+
+    And by scale · N; what comes out, and what the network sees.
+    """
     solved = MIX @ state + 0.1 * state**3
     by_solver = MIX + np.diag(0.3 * state**2)
-    seen = state if kind is ParallelCorrection else solved
-    return by_solver, scale * (w - np.diag(0.4 * seen)), solved, seen
+    seen = solved if kind is SequentialCorrection else state
+    change, by_change = scale * (w @ seen - 0.2 * seen**2), np.eye(POINTS)
+    if kind is IndirectCorrection:
+        by_change = PUSH + np.diag(0.1 * change)
+        change = PUSH @ change + 0.05 * change**2
+    by_net = by_change @ (scale * (w - np.diag(0.4 * seen)))
+    return by_solver, by_net, by_change, solved + change, seen
 
 
 def passed(kind, route, by_solver, by_net):
     """What a step passes on: the table of the steppers' module."""
     one = np.eye(POINTS)
-    whole = by_solver + by_net if kind is ParallelCorrection else (one + by_net) @ by_solver
+    whole = (one + by_net) @ by_solver if kind is SequentialCorrection else by_solver + by_net
     return {"all": whole, "solver": by_solver, "network": by_net, "identity": one + by_net}[route]
 
 
@@ -84,18 +104,17 @@ def by_hand(kind, plan, scale=0.5, w=LEARNT):
     for b in range(BATCH):
         state, steps = STATE[b, :, 0], []
         for k in range(plan.steps):
-            by_solver, by_net, solved, seen = jacobians(kind, state, w, scale)
-            state = solved + scale * (w @ seen - 0.2 * seen**2)
-            steps.append((seen, passed(kind, plan.through, by_solver, by_net)))
+            by_solver, by_net, by_change, state, seen = jacobians(kind, state, w, scale)
+            steps.append((seen, by_change, passed(kind, plan.through, by_solver, by_net)))
             off = (state - TARGETS[b, k, :, 0]) * (k >= plan.pushforward)
             loss += off @ off / POINTS / counted / BATCH
             steps[k] += (2 * off / POINTS / counted / BATCH,)
         later = np.zeros(POINTS)
         for k in reversed(range(plan.steps)):
-            seen, jacobian, by_level = steps[k]
+            seen, by_change, jacobian, by_level = steps[k]
             cut = k < plan.pushforward or (plan.cut_every and (k + 1) % plan.cut_every == 0)
             by_state = (0 if cut else later) + by_level
-            gradient += scale * np.outer(by_state, seen)
+            gradient += scale * np.outer(by_change.T @ by_state, seen)
             later = jacobian.T @ by_state
             entering[k, b] = later
     return loss, gradient, entering
@@ -124,7 +143,7 @@ def by_tape(kind, plan, solver=None, scale=0.5, graph=False, jit=False, **option
     return loss.numpy(), gradient.numpy(), entering.numpy()[..., 0]
 
 
-KINDS = [ParallelCorrection, SequentialCorrection]
+KINDS = [ParallelCorrection, SequentialCorrection, IndirectCorrection]
 
 
 def same(got, wanted):

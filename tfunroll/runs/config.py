@@ -97,7 +97,7 @@ class RunConfig:
         "correction", "task", "correction (network beside a solver) or prediction", choices=_modes
     )
     correction: str = _flag(
-        "", "task", "parallel, sequential or graded; the system's first if empty"
+        "", "task", "parallel, sequential, graded or indirect; the system's first if empty"
     )
     coarse: str = _flag(
         "", "task", "coarse solver, such as piso:sweeps=2; the system's first if empty"
@@ -315,6 +315,8 @@ class RunConfig:
         corrected = reference = None
         if self.mode == "correction":
             corrected = system.corrected(self.correction, self.coarse)  # its own checks
+            if self.correction == "indirect" and not corrected.source_differentiable:
+                raise InputError(corrected.without_source_gradient)
         if self.loss == "physics" and self._on_reference_grid(system):
             reference = system.reference()
         for solver in filter(None, (corrected, reference)):

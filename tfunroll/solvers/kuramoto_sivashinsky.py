@@ -4,9 +4,17 @@ import functools
 
 import tensorflow as tf
 
-from tfunroll.core import InputError, Params, Solver, Step, check_choice, check_state
+from tfunroll.core import (
+    ForcedStep,
+    InputError,
+    Params,
+    Solver,
+    Step,
+    check_choice,
+    check_state,
+)
 from tfunroll.ops.spectral import MatrixFourier, fourier
-from tfunroll.solvers.etd import ORDERS, bind_substep
+from tfunroll.solvers.etd import ORDERS, bind_push, bind_substep
 
 
 class KuramotoSivashinsky(Solver):
@@ -31,6 +39,7 @@ class KuramotoSivashinsky(Solver):
     """
 
     channels = 1
+    takes_source = True
 
     def __init__(
         self,
@@ -54,6 +63,16 @@ class KuramotoSivashinsky(Solver):
 
     def bind(self, params: Params) -> Step:
         """Returns u -> u one frame later; the coefficients are computed here, in float64."""
+        return self._bound(params)[0]
+
+    def forced(self, params: Params) -> ForcedStep:
+        """See Solver.forced: û_t = (k² − k⁴) û − ½ ik F(u²) + ŝ, the same ŝ in every sub-step."""
+        step, bind_source = self._bound(params)
+        push = bind_source()
+        return lambda state, source: step(state, push(source))
+
+    def _bound(self, params):
+        """(state, push) -> state, and what makes the function source -> push: see etd."""
         basis, dtype = self._basis, params["domain_size"].dtype
         size = tf.cast(params["domain_size"], tf.float64)[:, None]
         k = tf.constant(basis.wavenumbers) / size
@@ -68,11 +87,15 @@ class KuramotoSivashinsky(Solver):
             operators = [lambda symbol: basis.times(tf.cast(symbol, dtype))] * 2
         substep = bind_substep(self.scheme, *equation, *operators, nonlinear)
 
-        def step(state):
+        def step(state, push=None):
             check_state(state, (self.points,), 1)
             u = enter(state[..., 0])
             for _ in range(self.substeps):
-                u = substep(u)
+                u = substep(u, push)
             return leave(u)[..., None]
 
-        return step
+        def bind_source():
+            push = bind_push(equation[0], equation[2], operators[0])
+            return lambda source: push(enter(source[..., 0]))
+
+        return step, bind_source

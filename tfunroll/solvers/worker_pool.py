@@ -3,7 +3,8 @@
 A worker reads requests from its standard input and writes answers to its standard output, each an
 array in NumPy's format (.npy, which has readers in C, C++, Fortran, Julia, MATLAB and Rust):
 
-    request: the state, then one array of the parameters in the order of their names' declaration
+    request: the state, then one array of the parameters in the order of their names' declaration,
+             and a source as a third one, for ExternalSolver(takes_source=True)
     answer:  the state one frame later
 
 One answer a request: a second one is found if it comes before the next request, not later. A
@@ -63,10 +64,12 @@ class WorkerPool:
         self._alive: set[_Worker] = set()
         weakref.finalize(self, _end_all, self._alive)  # at exit too
 
-    def __call__(self, state: np.ndarray, params: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(
+        self, state: np.ndarray, params: Mapping[str, np.ndarray], *source: np.ndarray
+    ) -> np.ndarray:
         """The worker's answer; shape and dtype are whatever it sends."""
         request = io.BytesIO()
-        for array in (state, np.array(list(params.values()), state.dtype)):
+        for array in (state, np.array(list(params.values()), state.dtype), *source):
             np.lib.format.write_array(request, np.ascontiguousarray(array), allow_pickle=False)
         worker = self._slots.get()
         try:

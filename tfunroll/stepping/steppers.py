@@ -7,14 +7,15 @@ three trains like them.
 A step's Jacobian by its state has a part of the solver S and one of the network N. What a
 correction passes on of the gradient through time is named by a route (unrolling.ROUTES):
 
-    route       parallel     sequential
-    all         J_S + J_N    (I + J_N) J_S
-    solver      J_S          J_S
-    network     J_N          J_N
-    identity    I + J_N      I + J_N
+    route       parallel     sequential       indirect
+    all         J_S + J_N    (I + J_N) J_S    J_S + K J_N
+    solver      J_S          J_S              J_S
+    network     J_N          J_N              K J_N
+    identity    I + J_N      I + J_N          I + K J_N
 
-with J_N taken at what the network sees. The step's value, and its gradient by the weights for a
-given state, are the same in all of them; ``network`` and ``identity`` ask no solver for a gradient.
+with J_N taken at what the network sees and K the solver's Jacobian by its source. The step's value,
+and its gradient by the weights for a given state, are the same in all of them; ``network`` and
+``identity`` ask no solver for a gradient by the state.
 The route ``solver`` is the "modified" gradient of Schnell & Thuerey (ICLR 2024).
 """
 
@@ -27,7 +28,7 @@ import tensorflow as tf
 
 from tfunroll.core import InputError, Params, Solver, State, Step, Stepper
 from tfunroll.stepping.features import Features
-from tfunroll.stepping.unrolling import ROUTES, SOLVERLESS
+from tfunroll.stepping.unrolling import ROUTES, SOLVERLESS, Unrolling
 
 Net = Callable[[tf.Tensor], tf.Tensor]
 
@@ -90,8 +91,7 @@ class ParallelCorrection(NetworkStepper):
 
         def step(state):
             solved = _solved(solve, state, through)
-            seen = tf.stop_gradient(state) if through == "solver" else state
-            return solved + self.scale * self._change(inputs, seen)
+            return solved + self.scale * self._change(inputs, _seen(state, through))
 
         return step
 
@@ -110,12 +110,42 @@ class SequentialCorrection(NetworkStepper):
         inputs, solve = self.features.bind(params), self.solver.bind(params)
 
         def step(state):
-            seen = solved = _solved(solve, state, through)
-            if through == "solver":
-                seen = tf.stop_gradient(solved)
-            elif through == "network":
-                seen = _by_identity(solved, state)
-            return solved + self.scale * self._change(inputs, seen)
+            solved = _solved(solve, state, through)
+            seen = _by_identity(solved, state) if through == "network" else solved
+            return solved + self.scale * self._change(inputs, _seen(seen, through))
+
+        return step
+
+
+@dataclass(frozen=True, eq=False)
+class IndirectCorrection(NetworkStepper):
+    """The network is a source in the solver's equations: next = S(u, s), s = scale · net(u).
+
+    s is a rate of change, held over the frame: see Solver.forced. What constrains the solver's
+    result, such as a flow's incompressibility, constrains the corrected one.
+
+    Raises: InputError: a solver that takes no source.
+    Reference: Wei, Franz, List & Thuerey (2025), INC: An indirect neural corrector for
+    auto-regressive hybrid PDE solvers, arXiv:2511.12764.
+    """
+
+    solver: Solver
+    net: Net
+    features: Features | None = None
+    scale: float = 1.0
+    routes: ClassVar[tuple[str, ...]] = ROUTES
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.solver.takes_source:
+            raise InputError(self.solver.without_source)
+
+    def bind(self, params: Params, through: str = "all") -> Step:
+        inputs, solve = self.features.bind(params), self.solver.forced(params)
+
+        def step(state):
+            source = self.scale * self._change(inputs, _seen(state, through))
+            return _solved(lambda u: solve(u, source), state, through)
 
         return step
 
@@ -125,14 +155,19 @@ def bind(stepper: Stepper, params: Params, through: str = "all") -> Step:
     return stepper.bind(params) if through == "all" else stepper.bind(params, through)
 
 
-def check_route(stepper: Stepper, through: str) -> None:
-    """InputError unless a stepper has this route: ``all`` is what any has."""
-    routes = getattr(stepper, "routes", ("all",))
+def check_gradients(stepper: Stepper, unrolling: Unrolling) -> None:
+    """InputError unless a stepper has the gradients that training it by ``unrolling`` asks for."""
+    through, routes = unrolling.through, getattr(stepper, "routes", ("all",))
     if through not in routes:
         raise InputError(
             f"through={through!r} is no route of a {type(stepper).__name__}, as it is of a "
-            f"parallel or sequential correction; allowed: {', '.join(routes)}"
+            f"correction; allowed: {', '.join(routes)}"
         )
+    solver = getattr(stepper, "solver", None)
+    if unrolling.asks_solver and not getattr(solver, "differentiable", True):
+        raise InputError(solver.without_gradient)
+    if isinstance(stepper, IndirectCorrection) and not solver.source_differentiable:
+        raise InputError(solver.without_source_gradient)
 
 
 def _solved(solve: Step, state: State, through: str) -> State:
@@ -141,6 +176,11 @@ def _solved(solve: Step, state: State, through: str) -> State:
         return solve(state)
     solved = solve(tf.stop_gradient(state))
     return _by_identity(solved, state) if through == "identity" else solved
+
+
+def _seen(value: State, through: str) -> State:
+    """What the network sees; the solver's route passes nothing on through it."""
+    return tf.stop_gradient(value) if through == "solver" else value
 
 
 def _by_identity(value: State, state: State) -> State:

@@ -9,7 +9,7 @@ from tfunroll.core import Domain, InputError, Solver, Stepper, check_choice
 from tfunroll.metrics import StaggeredGrid
 from tfunroll.options import Options, read
 from tfunroll.stepping.features import Features
-from tfunroll.stepping.steppers import Net, Prediction, SequentialCorrection
+from tfunroll.stepping.steppers import IndirectCorrection, Net, Prediction, SequentialCorrection
 
 MODES = ("correction", "prediction")
 TEST_SPLITS = ("test_interpolation", "test_extrapolation")
@@ -253,7 +253,7 @@ class System:
         return kind.make(given) if isinstance(kind, SolverKind) else kind
 
     def corrected(self, correction: str, coarse: str = "") -> Solver:
-        """The coarse solver, checked to be one that ``correction`` can correct."""
+        """The coarse solver; InputError unless ``correction`` can correct it."""
         check_choice("correction", correction, self.corrections)
         solver = self.coarse(coarse)
         if getattr(solver, "fraction", 1.0) < 1 and correction != "graded":
@@ -261,6 +261,8 @@ class System:
                 f"coarse={coarse!r} needs correction=graded, whose network does the rest of the "
                 "frame"
             )
+        if correction == "indirect" and not solver.takes_source:
+            raise InputError(solver.without_source)
         return solver
 
     def check_params(self, params: Mapping[str, np.ndarray]) -> None:
@@ -279,7 +281,7 @@ class System:
 def rates_of_change(frame_time: float) -> dict[str, object]:
     """Fields of a System whose networks make rates of change, which are of order one.
 
-    Corrections and predictions are frame_time · net.
+    Corrections and predictions are frame_time · net, the source of an indirect correction is net.
     """
 
     def sequential(solver, net, features):
@@ -287,6 +289,6 @@ def rates_of_change(frame_time: float) -> dict[str, object]:
 
     return {
         "frame_time": frame_time,
-        "corrections": {"sequential": sequential},
+        "corrections": {"sequential": sequential, "indirect": IndirectCorrection},
         "prediction_scale": frame_time,
     }

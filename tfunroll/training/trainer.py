@@ -15,7 +15,7 @@ from tfunroll.data.windows import Windows
 from tfunroll.nets.weights import Weights
 from tfunroll.solvers.external import solver_errors
 from tfunroll.stepping.losses import Loss, Supervised
-from tfunroll.stepping.steppers import check_route
+from tfunroll.stepping.steppers import check_gradients
 from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training import core, guard
 from tfunroll.training.callbacks import Callback, Progress, Validation
@@ -173,10 +173,7 @@ class Trainer:
         for stage in schedule.stages:
             self.windows.check(stage.unrolling.steps)
             of_level.unrolled(stage.unrolling)  # its own checks
-            check_route(stepper, stage.unrolling.through)
-            solver = getattr(stepper, "solver", None)
-            if stage.unrolling.asks_solver and not getattr(solver, "differentiable", True):
-                raise InputError(solver.without_gradient)
+            check_gradients(stepper, stage.unrolling)
             if stage.unrolling.carries and not of_level.differentiable:
                 raise InputError(
                     f"loss={type(of_level).__name__} has no gradient by the state, which WIG "
