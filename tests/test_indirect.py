@@ -190,7 +190,7 @@ def source_gradient(solver, plan, graph):
         with tf.GradientTape() as tape:
             step = bind(stepper, tensors(PARAMS), plan.through)
             u = tf.constant(STATES)
-            loss, _ = unroll(step, u, targets, Supervised().bind({}), plan, loop=False)
+            loss, *_ = unroll(step, u, targets, Supervised().bind({}), plan, loop=False)
             loss = tf.reduce_mean(loss)
         return loss, tape.gradient(loss, w)
 

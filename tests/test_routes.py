@@ -131,7 +131,7 @@ def by_tape(kind, plan, solver=None, scale=0.5, graph=False, jit=False, **option
         with tf.GradientTape() as tape:
             tape.watch(probes)
             step = bind(stepper, {}, plan.through)
-            loss, _ = unroll(
+            loss, *_ = unroll(
                 *(step, tf.constant(STATE), targets, Supervised().bind({}), plan, probes), **options
             )
             loss = tf.reduce_mean(loss)
@@ -218,7 +218,7 @@ def test_closed_form(route):
 
     plan = WIG(2, through=route)
     with tf.GradientTape() as tape:
-        loss, _ = unroll(bind(stepper, {}, route), start, targets, last, plan, loop=False)
+        loss, *_ = unroll(bind(stepper, {}, route), start, targets, last, plan, loop=False)
     jacobian = {"all": p, "solver": s, "network": 0.4, "identity": 1.4}[route]
     wanted = 2 * (p**2 - a**2) * (p + jacobian)
     np.testing.assert_allclose(2 * tape.gradient(loss, w), wanted, rtol=1e-14)

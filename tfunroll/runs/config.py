@@ -62,12 +62,16 @@ def _modes():
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a curriculum: horizon, updates, learning rate and its warm-up in updates."""
+    """One stage of a curriculum: horizon, updates, learning rate and its warm-up in updates.
+
+    least: the shortest horizon, where it is drawn from a range that ends with ``steps``; else 0.
+    """
 
     steps: int
     updates: int
     learning_rate: float
     warmup: int = 0
+    least: int = 0
 
     def __post_init__(self):
         if self.steps < 1:
@@ -78,6 +82,11 @@ class Stage:
             raise InputError(f"learning_rate={self.learning_rate} must be positive")
         if not 0 <= self.warmup <= self.updates:
             raise InputError(f"warm-up={self.warmup} must lie between 0 and updates={self.updates}")
+        if self.least and not 1 <= self.least < self.steps:
+            raise InputError(
+                f"curriculum: the range of horizons {self.least}-{self.steps} must begin with at "
+                "least 1 and rise"
+            )
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,7 @@ class RunConfig:
         "",
         "training",
         "stages steps:updates[:learning rate[:warm-up]],…  in place of --steps and --updates; "
+        "steps 1-8: drawn at random from 1 to 8, anew every 100 updates; "
         f"with none of the three: {DEMO_CURRICULUM}",
     )
     cut_every: int = _flag(0, "training", "WIG: cut gradients every k steps; 0 never", least=0)
@@ -158,7 +168,8 @@ class RunConfig:
     level_weights: str = _flag(
         "uniform",
         "training",
-        "of unrolled levels in the supervised loss: uniform, last or discount:factor=0.9",
+        "of unrolled levels in the supervised loss: uniform, last, discount:factor=0.9, "
+        "lyapunov[:time=12] or balanced",
     )
     average: float = _flag(
         0.0,
@@ -214,13 +225,22 @@ class RunConfig:
             initial=self.initial or best(self.net),
             correction=self.correction or next(iter(system.corrections)),
             coarse=options.write(*system.coarse_options(self.coarse)),
-            level_weights=levels.str_of(levels.read(self.level_weights)),
+            level_weights=levels.str_of(self._levels(system)),
             horizon=self.horizon or system.horizon,
             long_horizon=self.long_horizon or system.long_horizon,
             metrics=self.metrics or self._default_metrics(system),
         )
         config._check(system)
         return config
+
+    def _levels(self, system: "System"):
+        """Weights of levels; those of a chaotic system's Lyapunov time where none is named."""
+        from tfunroll.stepping import levels
+
+        value = levels.read(self.level_weights)
+        if isinstance(value, levels.Lyapunov) and not value.time and system.lyapunov_time:
+            return levels.Lyapunov(float(system.lyapunov_time))
+        return value
 
     def _default_metrics(self, system: "System") -> tuple[str, ...]:
         defined = self._on_reference_grid(system)
@@ -250,20 +270,25 @@ class RunConfig:
         try:
             if not 2 <= len(parts) <= 4:
                 raise ValueError
-            steps, updates = int(parts[0]), int(parts[1])
+            *least, steps = (int(number) for number in parts[0].split("-"))
+            if len(least) > 1 or least == [0]:
+                raise ValueError
+            updates = int(parts[1])
             rate = float(parts[2]) if len(parts) > 2 else self.learning_rate
             warmup = int(parts[3]) if len(parts) > 3 else 0
         except ValueError:
             raise InputError(
-                f"curriculum stage {text!r} is not steps:updates[:learning rate[:warm-up]]"
+                f"curriculum stage {text!r} is not steps:updates[:learning rate[:warm-up]], steps "
+                "a number or a range such as 1-8"
             ) from None
-        return Stage(steps, updates, rate, warmup)
+        return Stage(steps, updates, rate, warmup, *least)
 
     def describe_stages(self) -> str:
         """The curriculum in words, a line per stage: horizon, updates, learning rate."""
         decay = f" × {self.decay_rate:g} every {self.decay_every} updates" * bool(self.decay_every)
         return "\n".join(
-            f"stage {number}: horizon {stage.steps}, {stage.updates} updates, learning rate "
+            f"stage {number}: horizon {f'{stage.least} to ' * bool(stage.least)}{stage.steps}, "
+            f"{stage.updates} updates, learning rate "
             f"{stage.learning_rate:g}{decay}"
             + f", warm-up {stage.warmup} updates" * bool(stage.warmup)
             + ", halved at plateaus" * bool(self.plateau)
@@ -279,8 +304,13 @@ class RunConfig:
         )
 
     def batch(self, modality: str, stage: Stage) -> int:
-        """Samples per update: ONE sees as many states per update as the unrolled modalities."""
-        return self.batch_size * (stage.steps if modality == "ONE" else 1)
+        """Samples per update: ONE sees as many states per update as the unrolled modalities.
+
+        As many in the mean, where those draw their horizon.
+        """
+        if modality != "ONE":
+            return self.batch_size
+        return self.batch_size * ((stage.least or stage.steps) + stage.steps) // 2
 
     def shared_stages(self) -> int:
         """Leading stages with a horizon of one step: the same for every modality of a seed."""

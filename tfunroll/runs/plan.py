@@ -85,6 +85,7 @@ class Plan:
                 stage.learning_rate,
                 stage.warmup,
                 config.batch(modality, stage),
+                0 if modality == "ONE" else stage.least,
             )
             for stage in config.stages()
         )

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import InputError, Params, Solver, State, Stepper
-from tfunroll.stepping.levels import UNIFORM, Levels, relative
+from tfunroll.stepping.levels import UNIFORM, Balanced, Levels, relative
 from tfunroll.stepping.unrolling import LevelLoss, Unrolling
 
 LOSSES = ("supervised", "physics")
@@ -46,10 +46,12 @@ class Loss(abc.ABC):
     Attributes:
       compilable: whether XLA can compile it. differentiable: whether it has a gradient by the state
         that enters the step; WIG needs one.
+      balanced: whether its levels' weights are measured while training goes on (levels.Balanced).
     """
 
     compilable: bool = True
     differentiable: bool = True
+    balanced: bool = False
 
     @abc.abstractmethod
     def bind(self, params: Params) -> LevelLoss:
@@ -62,8 +64,11 @@ class Loss(abc.ABC):
         """The same with what it leaves open filled in from the stepper that is trained."""
         return self
 
-    def unrolled(self, unrolling: Unrolling) -> "Loss":
-        """The same for this unrolling; InputError if it cannot serve it."""
+    def unrolled(self, unrolling: Unrolling, weights: tf.Tensor | None = None) -> "Loss":
+        """The same for this unrolling; InputError if it cannot serve it.
+
+        Args: weights: of the levels, as measured, [steps] or [steps, batch]; for ``balanced``.
+        """
         return self
 
     def __add__(self, other: "Loss") -> "Loss":
@@ -91,7 +96,13 @@ class Supervised(Loss):
     def fitted(self, stepper: Stepper) -> Loss:
         return _fitted(self, stepper)
 
-    def unrolled(self, unrolling: Unrolling) -> Loss:
+    @property
+    def balanced(self) -> bool:
+        return isinstance(self.levels, Balanced)
+
+    def unrolled(self, unrolling: Unrolling, weights: tf.Tensor | None = None) -> Loss:
+        if weights is not None and self.balanced:
+            return Weighted(self, weights)
         weights = relative(self.levels, unrolling)
         if (weights[unrolling.pushforward :] == 1).all():
             return self
@@ -160,8 +171,12 @@ class Sum(Loss):
     def fitted(self, stepper: Stepper) -> Loss:
         return Sum(tuple(term.fitted(stepper) for term in self.terms))
 
-    def unrolled(self, unrolling: Unrolling) -> Loss:
-        return Sum(tuple(term.unrolled(unrolling) for term in self.terms))
+    @property
+    def balanced(self) -> bool:
+        return any(term.balanced for term in self.terms)
+
+    def unrolled(self, unrolling: Unrolling, weights: tf.Tensor | None = None) -> Loss:
+        return Sum(tuple(_unrolled(term, unrolling, weights) for term in self.terms))
 
     def bind(self, params: Params) -> LevelLoss:
         bound = [term.bind(params) for term in self.terms]
@@ -190,13 +205,17 @@ class Scaled(Loss):
     def fitted(self, stepper: Stepper) -> Loss:
         return replace(self, term=self.term.fitted(stepper))
 
-    def unrolled(self, unrolling: Unrolling) -> Loss:
+    @property
+    def balanced(self) -> bool:
+        return self.term.balanced
+
+    def unrolled(self, unrolling: Unrolling, weights: tf.Tensor | None = None) -> Loss:
         if np.ndim(self.factor) and len(self.factor) < unrolling.steps:
             raise InputError(
                 f"factor of a loss has {len(self.factor)} levels; an unrolling has "
                 f"{unrolling.steps} steps"
             )
-        return replace(self, term=self.term.unrolled(unrolling))
+        return replace(self, term=_unrolled(self.term, unrolling, weights))
 
     def bind(self, params: Params) -> LevelLoss:
         bound = self.term.bind(params)
@@ -207,13 +226,16 @@ class Scaled(Loss):
         return level_loss
 
     def _factor(self, k, dtype):
-        factor = tf.constant(self.factor, dtype)
-        return factor[k] if np.ndim(self.factor) else factor
+        factor = tf.cast(tf.convert_to_tensor(self.factor, dtype_hint=dtype), dtype)
+        return factor[k] if factor.shape.rank else factor
 
 
 @dataclass(frozen=True, eq=False)
 class Weighted(Scaled):
-    """A loss whose gradient alone is multiplied by the factor: it keeps its value, to the bit."""
+    """A loss whose gradient alone is multiplied by the factor: it keeps its value, to the bit.
+
+    The factor may be a tensor, [steps] or [steps, batch].
+    """
 
     def bind(self, params: Params) -> LevelLoss:
         bound = self.term.bind(params)
@@ -224,6 +246,11 @@ class Weighted(Scaled):
             return plain + self._factor(k, after.dtype) * (value - plain)
 
         return level_loss
+
+
+def _unrolled(term, unrolling, weights):
+    """A loss of a user's own need not know of measured weights."""
+    return term.unrolled(unrolling, weights) if term.balanced else term.unrolled(unrolling)
 
 
 def _fitted(loss, stepper):

@@ -1,7 +1,7 @@
 """The four functions of one vector of weights that all training rests on.
 
     sample(windows, …) -> batch                    a pure function of counters
-    loss(flat, batch, unrolling) -> loss           the stepper with its weights as argument
+    unrolled(flat, batch, unrolling) -> losses     the stepper with its weights as argument
     gradient(flat, batch, unrolling) -> vector     of the same length
     apply(carry, gradient, …) -> carry             optimizer, guard and averaged weights
 
@@ -22,7 +22,7 @@ from tfunroll.data.windows import Windows
 from tfunroll.nets.weights import Weights
 from tfunroll.stepping.losses import Loss
 from tfunroll.stepping.steppers import bind, with_net
-from tfunroll.stepping.unrolling import Unrolling, unroll
+from tfunroll.stepping.unrolling import Unrolled, Unrolling, unroll
 from tfunroll.training import guard
 from tfunroll.training.optimizers import Adam
 
@@ -41,13 +41,14 @@ class Gradient(NamedTuple):
     """loss, vector: ∂loss/∂flat, norm: ‖vector‖, by_step: ‖∂loss/∂(state entering step k)‖.
 
     For one seed scalars, [P] and [steps]; for K with a leading axis. by_step has no steps where it
-    alone would need gradients of an external solver.
+    alone would need gradients of an external solver. levels: the loss of each level, [steps].
     """
 
     loss: tf.Tensor
     vector: tf.Tensor
     norm: tf.Tensor
     by_step: tf.Tensor
+    levels: tf.Tensor
 
 
 def sample(
@@ -121,22 +122,33 @@ class Objective:
         """Whether gradients by state are at hand: ONE and NOG ask no solver for any."""
         return unrolling.carries or self.compilable
 
-    def loss(
+    def unrolled(
         self,
         flat: tf.Tensor,
         batch: Batch,
         unrolling: Unrolling,
         probes: tf.Tensor | None = None,
         loop: bool | None = None,
-    ) -> tf.Tensor:
-        """The mean over samples and time levels: a scalar, or [K].
+        weights: tf.Tensor | None = None,
+    ) -> Unrolled:
+        """The loss of each sample, [batch] or [K · B], and what else comes of unrolling.
 
         Weights of levels are in its gradient alone (losses.Supervised).
 
-        Args: probes, loop: as in unrolling.unroll.
+        Args:
+          probes, loop: as in unrolling.unroll.
+          weights: of levels, as measured, [steps] or [K, steps]; for a loss that is ``balanced``.
         """
         step = bind(self.at(flat), batch.params, unrolling.through)
-        level_loss = self.of_level.unrolled(unrolling).bind(batch.params)
+        of_level = self.of_level
+        if weights is None:
+            of_level = of_level.unrolled(unrolling)
+        else:
+            if weights.shape.rank > 1:  # by sample, seed after seed
+                each = batch.start.shape[0] // weights.shape[0]
+                weights = tf.repeat(tf.transpose(weights), each, axis=1)
+            of_level = of_level.unrolled(unrolling, weights)
+        level_loss = of_level.bind(batch.params)
         if not self.probed(unrolling):
             # a loop differentiates all that it holds: nothing by the state, then
             uncut, uncut_loss = step, level_loss
@@ -144,25 +156,33 @@ class Objective:
             level_loss = lambda k, before, *more: uncut_loss(  # noqa: E731
                 k, tf.stop_gradient(before), *more
             )
-        by_sample, _ = unroll(
+        return unroll(
             *(step, batch.start, batch.targets, level_loss, unrolling, probes),
             loop=loop,
             rematerialise=self.rematerialise,
             sources=[flat],
         )
-        return tf.reduce_mean(tf.reshape(by_sample, [*flat.shape[:-1], -1]), -1)
 
     def gradient(
-        self, flat: tf.Tensor, batch: Batch, unrolling: Unrolling, loop: bool | None = None
+        self,
+        flat: tf.Tensor,
+        batch: Batch,
+        unrolling: Unrolling,
+        loop: bool | None = None,
+        weights: tf.Tensor | None = None,
     ) -> Gradient:
-        """The loss and its gradient; of K seeds each by its own weights."""
+        """The mean loss over samples and levels and its gradient; of K seeds each by its own.
+
+        Args: loop, weights: as of ``unrolled``.
+        """
         seeds = flat.shape[:-1]
         probed, dtype = self.probed(unrolling), batch.start.dtype
         probes = tf.zeros([unrolling.steps, *batch.start.shape], dtype) if probed else None
         sources = [flat, probes] if probed else [flat]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
-            loss = self.loss(flat, batch, unrolling, probes, loop)
+            unrolled = self.unrolled(flat, batch, unrolling, probes, loop, weights)
+            loss = tf.reduce_mean(tf.reshape(unrolled.loss, [*seeds, -1]), -1)
             total = tf.reduce_sum(loss)
         vector, *by_probe = tape.gradient(total, sources)
         by_step = tf.zeros([*seeds, 0], dtype)
@@ -170,7 +190,9 @@ class Objective:
             squares = tf.square(tf.reshape(by_probe[0], [unrolling.steps, *seeds, -1]))
             by_step = tf.sqrt(tf.reduce_sum(squares, -1))
             by_step = tf.transpose(by_step) if seeds else by_step
-        return Gradient(loss, vector, tf.norm(vector, axis=-1), by_step)
+        levels = tf.reshape(unrolled.levels, [unrolling.steps, *seeds, -1])
+        levels = tf.transpose(tf.reduce_mean(levels, -1))
+        return Gradient(loss, vector, tf.norm(vector, axis=-1), by_step, levels)
 
 
 def start(flat: tf.Tensor, optimizer: Adam, average: float = 0.0) -> Carry:

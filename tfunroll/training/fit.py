@@ -3,7 +3,7 @@
 import copy
 import pathlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,10 @@ import tensorflow as tf
 
 from tfunroll.core import InputError
 from tfunroll.solvers.external import solver_errors
+from tfunroll.stepping.levels import normalised
+from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training import core, guard
-from tfunroll.training.callbacks import Checkpoint, Plateau
+from tfunroll.training.callbacks import Balance, Checkpoint, Plateau
 from tfunroll.training.checkpoints import Checkpoints, DamagedError, finished_at
 from tfunroll.training.records import COLUMNS
 
@@ -72,6 +74,7 @@ class Fit:
       loss, skipped, skipped_in_row: of the gradient guard.
       validation: error of the last validation; NaN before the first.
       rate_factor: by which a callback lowers the stage's rate; 1 again in the next stage.
+      level_weights: of as many levels as a horizon may have; None unless they are measured.
       reasons: why updates were skipped.
     """
 
@@ -82,6 +85,7 @@ class Fit:
         self.update = self.stage = 0
         self.loss, self.skipped, self.skipped_in_row = 0.0, 0, 0
         self.validation, self.rate_factor = float("nan"), 1.0
+        self.level_weights: np.ndarray | None = None
         self.reasons: list[str] = []
         self.stopping = False
         self.flat: tf.Tensor = None
@@ -91,6 +95,8 @@ class Fit:
         self._records: list[tuple[int, str, float]] = []
         plateau = trainer.schedule.plateau
         own = [*trainer.callbacks, *([Plateau(plateau)] if plateau else [])]
+        if trainer.objective.of_level.balanced:
+            own.append(Balance())
         if folder is not None and not any(isinstance(c, Checkpoint) for c in own):
             own.append(Checkpoint())
         own.sort(key=lambda callback: isinstance(callback, Checkpoint))
@@ -106,18 +112,18 @@ class Fit:
     @property
     def states_in_all(self) -> int:
         """States that the whole training processes."""
-        return self.trainer.schedule.states
+        return self.trainer.schedule.states(self.seed)
 
     @property
     def states_done(self) -> int:
         """States processed so far."""
-        return self.trainer.schedule.states_at(self.update)
+        return self.trainer.schedule.states(self.seed, self.update)
 
     @property
     def states_before(self) -> int:
         """States that the training processed which this one began from."""
         number = None if self._start is None else self._start_number()
-        return self.trainer.schedule.states_at(number or 0)
+        return self.trainer.schedule.states(self.seed, number or 0)
 
     def record(self, scalars: dict[str, float]) -> None:
         """Tells every callback values by name, and keeps them."""
@@ -337,7 +343,7 @@ class Run:
     def _stage(self, number: int):
         trainer, schedule = self.trainer, self.trainer.schedule
         stage, before = schedule.stages[number], schedule.before(number)
-        end, drawn = before + stage.updates, schedule.drawn(number)
+        end, balanced = before + stage.updates, trainer.objective.of_level.balanced
         for fit in self.fits:
             fit.stage = number
         if self.fits[0].update == before:
@@ -346,13 +352,22 @@ class Run:
                 fit.rate_factor = 1.0
                 fit.tell("enter_stage")
         events = sorted({RECORD_EVERY, *(c.every for c in self.fits[0].callbacks if c.every)})
-        length, compiling = FIRST_CALLS, True
+        lengths = {}  # of calls, by horizon; the first one of each compiles
         while self.fits and (update := self.fits[0].update) < end:
-            stop = min(end, update + length, *(update - update % n + n for n in events))
+            part = schedule.part(self.fits[0].seed, update)
+            unrolling, compiling = part.unrolling, part.unrolling not in lengths
+            length = lengths.setdefault(unrolling, FIRST_CALLS)
+            stop = min(part.end, update + length, *(update - update % n + n for n in events))
             began = time.monotonic()
-            factors = [fit.rate_factor for fit in self.fits]
-            numbers = (stage.rate, float(stage.warmup), factors if self.lanes else factors[0])
-            call = trainer._call(stage, self.lanes)
+            by_fit = [[fit.rate_factor for fit in self.fits]]
+            if balanced:
+                by_fit.append([normalised(f.level_weights[: unrolling.steps], unrolling)
+                               for f in self.fits])  # fmt: skip
+            by_fit = [values if self.lanes else values[0] for values in by_fit]
+            numbers = (stage.rate, float(stage.warmup), *by_fit)
+            # windows before this stage, had it had this horizon alone
+            drawn = part.drawn - (part.begin - before) * part.batch_size
+            call = trainer._call(replace(stage, unrolling=unrolling, least=0), self.lanes)
             with solver_errors():
                 self.carry, out = call(
                     self.seeds,
@@ -365,8 +380,8 @@ class Run:
             if not compiling:
                 seconds = (time.monotonic() - began) / (done - update)
                 length = int(min(max(SECONDS_PER_CALL / seconds, 1), UPDATES_PER_CALL))
-            compiling = False
-            lost = [fit for fit in self.fits if self._after_call(fit, number, out, done == end)]
+                lengths[unrolling] = length
+            lost = [fit for fit in self.fits if self._after_call(fit, unrolling, out, done == end)]
             if any(fit.stopping for fit in self.fits):
                 for fit in self.fits:
                     fit.save()
@@ -379,12 +394,12 @@ class Run:
         for lane, fit in enumerate(self.fits):
             fit.take(self.carry, lane if self.lanes else None)
 
-    def _after_call(self, fit: Fit, number: int, out, ended: bool) -> bool:
+    def _after_call(self, fit: Fit, unrolling: Unrolling, out, ended: bool) -> bool:
         """The turns of a network's callbacks; True if it cannot go on."""
         if fit.skipped_in_row:
             stopping = fit.skipped_in_row >= GUARD_PATIENCE
             if len(fit.reasons) < DIAGNOSES or stopping:
-                reason = self.trainer.diagnose(fit, number)
+                reason = self.trainer.diagnose(fit)
                 fit.reasons.append(f"update {fit.update}: {reason}")
                 fit.tell("skipped", reason)
             if stopping:
@@ -400,10 +415,18 @@ class Run:
                 "training/gradient_norm": own["gradient_norm"],
                 "training/loss": fit.loss,
                 "training/skipped": fit.skipped,
-                "training/horizon": self.trainer.schedule.stages[number].unrolling.steps,
+                "training/horizon": unrolling.steps,
             }
-            norms = enumerate(own["by_step"].numpy(), start=1)
-            fit.record(values | {f"gradient_by_step/{k:02d}": norm for k, norm in norms})
+            by_level = {"gradient_by_step": own["by_step"].numpy(), "levels": own["levels"].numpy()}
+            if fit.level_weights is not None:
+                weights = normalised(fit.level_weights[: unrolling.steps], unrolling)
+                weights[: unrolling.pushforward] = 0
+                by_level["level_weights"] = weights
+                places = np.arange(1, unrolling.steps + 1)
+                values["training/effective_horizon"] = weights @ places / weights.sum()
+            for name, numbers in by_level.items():
+                values |= {f"{name}/{k:02d}": value for k, value in enumerate(numbers, start=1)}
+            fit.record(values)
         for callback in turns:
             callback.turn(fit)
         fit.tell("called")  # last, so that a checkpoint by the clock holds what turns have changed

@@ -18,10 +18,10 @@ from tfunroll.stepping.losses import Loss, Supervised
 from tfunroll.stepping.steppers import check_gradients
 from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training import core, guard
-from tfunroll.training.callbacks import Callback, Progress, Validation
+from tfunroll.training.callbacks import Balance, Callback, Progress, Validation
 from tfunroll.training.fit import UPDATES_PER_CALL, Fit, Run, Trained, TrainingDivergedError
 from tfunroll.training.optimizers import Adam
-from tfunroll.training.schedule import Schedule, Stage
+from tfunroll.training.schedule import Part, Schedule, Stage
 
 # Up to so many steps are written out one after the other in a stage of so many updates: faster by
 # up to 19 %, and for most networks slower to compile by seconds, than the loop of other stages.
@@ -162,6 +162,10 @@ class Trainer:
         count = len(seeds)
         if len(set(seeds)) < count or not count:
             raise InputError(f"seeds={list(seeds)} must be different, and at least one")
+        if count > 1 and self.schedule.random:
+            raise InputError(
+                f"seeds={list(seeds)}: each draws horizons of its own, so one alone at a time"
+            )
         none = [None] * count
         lists = folders or none, starts or none, weights or none, names or [""] * count
         fits = [Fit(self, seed, *of) for seed, *of in zip(seeds, *lists, strict=True)]
@@ -170,14 +174,19 @@ class Trainer:
     def _follow(self, schedule):
         self.schedule, of_level = schedule, self.objective.of_level
         stepper = self.objective.stepper
-        for stage in schedule.stages:
-            self.windows.check(stage.unrolling.steps)
-            of_level.unrolled(stage.unrolling)  # its own checks
-            check_gradients(stepper, stage.unrolling)
-            if stage.unrolling.carries and not of_level.differentiable:
+        for unrolling in (u for stage in schedule.stages for u in stage.horizons):
+            self.windows.check(unrolling.steps)
+            of_level.unrolled(unrolling)  # its own checks
+            check_gradients(stepper, unrolling)
+            if unrolling.carries and not of_level.differentiable:
                 raise InputError(
                     f"loss={type(of_level).__name__} has no gradient by the state, which WIG "
                     "needs; allowed: ONE, NOG"
+                )
+            if of_level.balanced and unrolling.steps > Balance.LONGEST:
+                raise InputError(
+                    f"steps={unrolling.steps}: level_weights='balanced' serves horizons up to "
+                    f"{Balance.LONGEST}"
                 )
         validated = any(isinstance(c, Validation) for c in self.callbacks)
         if schedule.plateau and not validated:
@@ -227,11 +236,11 @@ class Trainer:
         def one_update(carry, drawn, seeds, before, numbers):
             update = carry["update"]
             batch = self._sample(drawn, seeds, update, steps)
-            gradient = objective.gradient(carry["flat"], batch, unrolling, loop)
-            rate, warmup, factor = numbers
+            rate, warmup, factor, *weights = numbers  # the latter of levels, where measured
+            gradient = objective.gradient(carry["flat"], batch, unrolling, loop, *weights)
             rate = schedule.rate(update - before, rate, warmup) * factor
             out = {"loss": gradient.loss, "gradient_norm": gradient.norm}
-            out |= {"by_step": gradient.by_step, "rate": rate}
+            out |= {"by_step": gradient.by_step, "levels": gradient.levels, "rate": rate}
             return core.apply(carry, gradient, rate, self.optimizer, self.average), out
 
         # One graph for all updates of a call, optimizer included: no host round trip between them.
@@ -242,6 +251,7 @@ class Trainer:
                 "loss": tf.zeros(lanes, dtype),
                 "gradient_norm": tf.zeros(lanes, dtype),
                 "by_step": tf.zeros([*lanes, probed], dtype),
+                "levels": tf.zeros([*lanes, steps], dtype),
                 "rate": tf.zeros(lanes),
             }
             entered = carry["update"]
@@ -282,17 +292,41 @@ class Trainer:
         keys = tf.stack([seeds, tf.broadcast_to(update, seeds.shape)], -1)
         return core.sample(self.windows, drawn, steps, self._noise, keys)
 
-    def diagnose(self, fit: "Fit", stage: int) -> str:
+    def level_norms(self, fit: "Fit") -> np.ndarray:
+        """‖∂(loss of level k)/∂θ‖, [steps], on a quarter of the batch that comes next."""
+        part = self.schedule.part(fit.seed, fit.update)
+        unrolling, size = part.unrolling, max(part.batch_size // 4, 1)
+        key = "level_norms", unrolling, size
+        if key not in self._calls:
+
+            @tf.function(jit_compile=self.jit, autograph=False)
+            def norms(flat, batch):
+                def of(weights):
+                    return self.objective.gradient(flat, batch, unrolling, weights=weights).vector
+
+                steps = unrolling.steps
+                rest = of(tf.zeros(steps, flat.dtype))  # of terms without levels
+                alone = steps * tf.eye(steps, dtype=flat.dtype)
+                return tf.map_fn(lambda weights: tf.norm(of(weights) - rest), alone)
+
+            self._calls[key] = norms
+        with solver_errors():
+            return self._calls[key](fit.flat, self._batch(fit.seed, part, fit.update, size)).numpy()
+
+    def _batch(self, seed: int, part: Part, update: int, size: int) -> core.Batch:
+        """The first samples of an update's batch."""
+        seed, steps = tf.constant(seed, tf.int64), part.unrolling.steps
+        position = part.drawn + (update - part.begin) * part.batch_size
+        windows = self.windows.draw(seed, position, size, steps)
+        return self._sample(windows, seed, tf.constant(update, tf.int64), steps)
+
+    def diagnose(self, fit: "Fit") -> str:
         """Why the update that was just skipped went bad, in words."""
-        before, drawn = self.schedule.before(stage), self.schedule.drawn(stage)
-        unrolling, size = (
-            self.schedule.stages[stage].unrolling,
-            self.schedule.stages[stage].batch_size,
-        )
-        steps, update = unrolling.steps, fit.update - 1
-        seed = tf.constant(fit.seed, tf.int64)
-        windows = self.windows.draw(seed, drawn + (update - before) * size, size, steps)
-        batch = self._sample(windows, seed, tf.constant(update, tf.int64), steps)
+        part = self.schedule.part(fit.seed, update := fit.update - 1)
+        unrolling, steps, size = part.unrolling, part.unrolling.steps, part.batch_size
+        position = part.drawn + (update - part.begin) * size
+        windows = self.windows.draw(fit.seed, position, size, steps)
+        batch = self._batch(fit.seed, part, update, size)
         step, state = self.at(fit.flat).bind(batch.params), batch.start
         for k in range(steps):
             state = step(state)
@@ -346,7 +380,8 @@ class Updates:
         updates(50)["gradient_norm"]          # of the last of 50 updates
 
     Args:
-      stage: as of a schedule with the decay of the trainer's. seeds: one or several side by side.
+      stage: as of a schedule with the decay of the trainer's, of its longest horizon.
+      seeds: one or several side by side.
     Attributes:
       carry: weights, optimizer, guard and update counter, as in core.
     """
