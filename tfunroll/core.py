@@ -193,6 +193,11 @@ class Domain:
             if value is not None and np.shape(value) != shape:
                 raise InputError(f"{name} has shape {np.shape(value)}, needs {shape}")
 
+    @property
+    def periodic(self) -> bool:
+        """Whether it is along every axis."""
+        return all(pair == ("periodic", "periodic") for pair in self.boundary)
+
 
 def compilable(stepper: Stepper) -> bool:
     """Whether XLA can compile a stepper: whether it can its solver, if there is one."""

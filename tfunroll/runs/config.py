@@ -36,12 +36,6 @@ def _flag(default, group: str, help_text: str, **more):
     return field(default=default, metadata={"group": group, "help": help_text, **known, **more})
 
 
-def _losses():
-    from tfunroll.stepping.losses import LOSSES
-
-    return LOSSES
-
-
 def _initial():
     from tfunroll.nets import INITIAL
 
@@ -163,13 +157,22 @@ class RunConfig:
         0, "training", "halve a stage's rate after this many validations without gain", least=0
     )
     loss: str = _flag(
-        "supervised", "training", "supervised, or physics (residual, no reference)", choices=_losses
+        "supervised",
+        "training",
+        "supervised, physics (residual, no reference), mixed (residual one frame on), spectral or "
+        "h1, or a sum such as supervised+0.1*spectral",
     )
     level_weights: str = _flag(
         "uniform",
         "training",
         "of unrolled levels in the supervised loss: uniform, last, discount:factor=0.9, "
         "lyapunov[:time=12] or balanced",
+    )
+    replay: str = _flag(
+        "",
+        "training",
+        "buffer of the model's own states as starts, size:share of a batch:largest age in frames, "
+        "such as 256:0.5:12; the age is the system's Lyapunov time if left out",
     )
     average: float = _flag(
         0.0,
@@ -217,6 +220,7 @@ class RunConfig:
         from tfunroll import options, systems
         from tfunroll.nets.initial import best
         from tfunroll.stepping import levels
+        from tfunroll.training.replay import Replay
 
         system = systems.get(self.system)
         config = replace(
@@ -226,6 +230,7 @@ class RunConfig:
             correction=self.correction or next(iter(system.corrections)),
             coarse=options.write(*system.coarse_options(self.coarse)),
             level_weights=levels.str_of(self._levels(system)),
+            replay=self.replay and str(Replay.read(self.replay, system.lyapunov_time)),
             horizon=self.horizon or system.horizon,
             long_horizon=self.long_horizon or system.long_horizon,
             metrics=self.metrics or self._default_metrics(system),
@@ -321,7 +326,7 @@ class RunConfig:
         return count if len(self.modalities) > 1 else 0
 
     def _check(self, system: "System") -> None:
-        from tfunroll.stepping import levels
+        from tfunroll.stepping import levels, losses
         from tfunroll.stepping.unrolling import Unrolling
 
         for f in fields(self):
@@ -347,8 +352,12 @@ class RunConfig:
             corrected = system.corrected(self.correction, self.coarse)  # its own checks
             if self.correction == "indirect" and not corrected.source_differentiable:
                 raise InputError(corrected.without_source_gradient)
-        if self.loss == "physics" and self._on_reference_grid(system):
+        names = [name for _, name in losses.terms(self.loss)]
+        by_reference = [name for name in names if name in losses.BY_REFERENCE]
+        if by_reference and self._on_reference_grid(system):
             reference = system.reference()
+        if "mixed" in names and reference is not None:
+            losses.Mixed(reference)  # its own checks
         for solver in filter(None, (corrected, reference)):
             check_solver(f"a solver of system {system.name}", solver, len(system.channels))
         longest = max(stage.steps for stage in self.stages())
@@ -361,8 +370,8 @@ class RunConfig:
                     raise InputError(corrected.without_gradient)
                 if reference and unrolling.carries and not reference.differentiable:
                     raise InputError(
-                        "loss=physics passes the gradients of modalities=WIG through the "
-                        "reference solver, which has none; allowed: supervised, or ONE, NOG"
+                        f"loss={by_reference[0]} passes the gradients of modalities=WIG through "
+                        "the reference solver, which has none; allowed: supervised, or ONE, NOG"
                     )
             levels.relative(levels.read(self.level_weights), unrolling)  # its own checks
         elif self.cut_every > 1 or self.pushforward or self.through != "all":
@@ -376,16 +385,19 @@ class RunConfig:
                 f"modalities={','.join(self.modalities)} are one and the same network: give "
                 "--steps too"
             )
-        if self.loss == "physics" and self.level_weights != "uniform":
+        if "supervised" not in names and self.level_weights != "uniform":
             raise InputError(
                 f"level_weights={self.level_weights!r} are those of loss=supervised; allowed with "
-                "loss=physics: uniform"
+                f"loss={self.loss}: uniform"
             )
-        if self.loss == "physics" and not self._on_reference_grid(system):
+        for name in names:
+            if name in losses.PERIODIC and not system.domain.periodic:
+                raise InputError(f"loss={name} is defined on periodic boxes, not for {system.name}")
+        if by_reference and not self._on_reference_grid(system):
             raise InputError(
-                f"loss=physics needs data on the reference solver's own grid; dataset_config "
-                f"allowed: {', '.join(system.on_reference_grid) or 'none'}; own data is not known "
-                "to be"
+                f"loss={by_reference[0]} needs data on the reference solver's own grid; "
+                f"dataset_config allowed: {', '.join(system.on_reference_grid) or 'none'}; own "
+                "data is not known to be"
             )
 
     def _check_field(self, f) -> None:

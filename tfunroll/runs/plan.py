@@ -14,10 +14,20 @@ from tfunroll.nets.weights import Weights
 from tfunroll.runs.config import RunConfig
 from tfunroll.stepping import levels
 from tfunroll.stepping.features import Features
-from tfunroll.stepping.losses import Loss, PhysicsResidual, Supervised
+from tfunroll.stepping.losses import (
+    H1,
+    Loss,
+    Mixed,
+    PhysicsResidual,
+    Spectral,
+    Sum,
+    Supervised,
+    terms,
+)
 from tfunroll.systems import System
 from tfunroll.systems.base import TEST_SPLITS
 from tfunroll.training.callbacks import Callback, Checkpoint, Validation
+from tfunroll.training.replay import Replay
 from tfunroll.training.schedule import Schedule, Stage
 from tfunroll.training.trainer import Trainer
 
@@ -71,9 +81,16 @@ class Plan:
     @functools.cached_property
     def loss(self) -> Loss:
         """What training minimises."""
-        if self.config.loss == "physics":
-            return PhysicsResidual(self.system.reference())
-        return Supervised(levels=levels.read(self.config.level_weights))
+        make = {
+            "supervised": lambda: Supervised(levels=levels.read(self.config.level_weights)),
+            "physics": lambda: PhysicsResidual(self.system.reference()),
+            "mixed": lambda: Mixed(self.system.reference()),
+            "spectral": Spectral,
+            "h1": H1,
+        }
+        each = [(factor, make[name]()) for factor, name in terms(self.config.loss)]
+        each = [loss if factor == 1 else factor * loss for factor, loss in each]
+        return each[0] if len(each) == 1 else Sum(tuple(each))
 
     def schedule(self, modality: str) -> Schedule:
         """The stages of a modality."""
@@ -113,6 +130,7 @@ class Plan:
             jit=config.jit != "off",
             rematerialise=config.rematerialise,
             average=config.average,
+            replay=Replay.read(config.replay) if config.replay else None,
             initial=lambda seed: Weights(self.net(seed)).read().numpy(),
         )
 
@@ -128,4 +146,5 @@ class Plan:
             test_sets=present or ("validation",),
             dtype=config.dtype,
             jit_compile=config.jit != "off",
+            coarse=config.coarse,
         )

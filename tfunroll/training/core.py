@@ -26,11 +26,15 @@ from tfunroll.stepping.unrolling import Unrolled, Unrolling, unroll
 from tfunroll.training import guard
 from tfunroll.training.optimizers import Adam
 
-Carry = dict[str, object]  # "flat", "optimizer", "guard", "update", and "average" if there is one
+# "flat", "optimizer", "guard", "update", and, if there is one, "average" and the Trainer's "replay"
+Carry = dict[str, object]
 
 
 class Batch(NamedTuple):
-    """Samples: states [batch, *space, channel], the frames after them [batch, steps, …]."""
+    """Samples: states [batch, *space, channel], the frames after them [batch, steps, …].
+
+    A frame more where the loss looks ahead.
+    """
 
     start: State
     targets: tf.Tensor
@@ -42,6 +46,7 @@ class Gradient(NamedTuple):
 
     For one seed scalars, [P] and [steps]; for K with a leading axis. by_step has no steps where it
     alone would need gradients of an external solver. levels: the loss of each level, [steps].
+    final: the states that unrolling ended in, [batch, *space, channel].
     """
 
     loss: tf.Tensor
@@ -49,6 +54,7 @@ class Gradient(NamedTuple):
     norm: tf.Tensor
     by_step: tf.Tensor
     levels: tf.Tensor
+    final: State
 
 
 def sample(
@@ -57,6 +63,7 @@ def sample(
     steps: int,
     noise: np.ndarray | None = None,
     keys: tf.Tensor | None = None,
+    held: tuple[tf.Tensor, State] | None = None,
 ) -> Batch:
     """The windows that were drawn, as a batch.
 
@@ -64,10 +71,15 @@ def sample(
       drawn: trajectories and start frames, each [batch] or [K, batch].
       noise: standard deviation of noise on the initial states, [*space, channel]; None: none.
       keys: of the noise, [2] or [K, 2]: the same key gives the same noise.
+      held: ages and states, [K · batch, …], that stand in for initial states where an age is not 0.
     """
     trajectory, start = (tf.reshape(part, [-1]) for part in drawn)
     states, params = windows.read(trajectory, start, steps)
     initial = states[:, 0]
+    if held is not None:
+        age, instead = held
+        mask = tf.reshape(age > 0, [-1] + [1] * (initial.shape.rank - 1))
+        initial = tf.where(mask, instead, initial)
     if noise is not None:
         seeds = tf.unstack(tf.reshape(keys, [-1, 2]))
         shape = [initial.shape[0] // len(seeds), *initial.shape[1:]]
@@ -156,8 +168,11 @@ class Objective:
             level_loss = lambda k, before, *more: uncut_loss(  # noqa: E731
                 k, tf.stop_gradient(before), *more
             )
+        targets = batch.targets
+        if of_level.ahead:  # each beside the one after it
+            targets = tf.concat([targets[:, :-1], targets[:, 1:]], -1)
         return unroll(
-            *(step, batch.start, batch.targets, level_loss, unrolling, probes),
+            *(step, batch.start, targets, level_loss, unrolling, probes),
             loop=loop,
             rematerialise=self.rematerialise,
             sources=[flat],
@@ -192,7 +207,7 @@ class Objective:
             by_step = tf.transpose(by_step) if seeds else by_step
         levels = tf.reshape(unrolled.levels, [unrolling.steps, *seeds, -1])
         levels = tf.transpose(tf.reduce_mean(levels, -1))
-        return Gradient(loss, vector, tf.norm(vector, axis=-1), by_step, levels)
+        return Gradient(loss, vector, tf.norm(vector, axis=-1), by_step, levels, unrolled.state)
 
 
 def start(flat: tf.Tensor, optimizer: Adam, average: float = 0.0) -> Carry:

@@ -89,7 +89,7 @@ class Fit:
         self.reasons: list[str] = []
         self.stopping = False
         self.flat: tf.Tensor = None
-        self.state: dict = {}  # optimizer, guard, and the average if there is one
+        self.state: dict = {}  # optimizer, guard, and average and replay if there are any
         self._start = None if start is None else pathlib.Path(start)
         self._weights = weights
         self._records: list[tuple[int, str, float]] = []
@@ -164,7 +164,7 @@ class Fit:
                 f"initial gives weights of shape {tuple(flat.shape)}, the network has "
                 f"{self.trainer.weights.size}"
             )
-        self.take(core.start(flat, self.trainer.optimizer, self.trainer.average))
+        self.take(self.trainer.start(flat))
 
     def numbers(self) -> list[int]:
         """Of the checkpoints in its folder, newest first."""
@@ -210,7 +210,7 @@ class Fit:
 
         self.update = int(carry["update"])
         self.flat = own(carry["flat"])
-        names = [name for name in ("optimizer", "guard", "average") if name in carry]
+        names = [name for name in ("optimizer", "guard", "average", "replay") if name in carry]
         self.state = {name: tf.nest.map_structure(own, carry[name]) for name in names}
         of_guard = self.state["guard"]
         self.loss = float(of_guard["loss"])
@@ -232,6 +232,8 @@ class Fit:
         }
         if "average" in self.state:
             parts["average"] = {"flat": self.state["average"]}
+        if "replay" in self.state:
+            parts["replay"] = self.state["replay"]
         for callback in self.callbacks:
             if values := callback.save():
                 parts[type(callback).__name__] = values
@@ -250,6 +252,8 @@ class Fit:
         }
         if "average" in parts:
             carry["average"] = parts["average"]["flat"]
+        if "replay" in parts:
+            carry["replay"] = parts["replay"]
         self.take(tf.nest.map_structure(tf.constant, carry))
         self.rate_factor = float(parts["counters"]["rate_factor"])
         self.validation = float(parts["counters"]["validation"])
@@ -417,6 +421,8 @@ class Run:
                 "training/skipped": fit.skipped,
                 "training/horizon": unrolling.steps,
             }
+            if "age" in own:
+                values["training/replay_age"] = own["age"]
             by_level = {"gradient_by_step": own["by_step"].numpy(), "levels": own["levels"].numpy()}
             if fit.level_weights is not None:
                 weights = normalised(fit.level_weights[: unrolling.steps], unrolling)

@@ -21,6 +21,7 @@ from tfunroll.training import core, guard
 from tfunroll.training.callbacks import Balance, Callback, Progress, Validation
 from tfunroll.training.fit import UPDATES_PER_CALL, Fit, Run, Trained, TrainingDivergedError
 from tfunroll.training.optimizers import Adam
+from tfunroll.training.replay import Replay
 from tfunroll.training.schedule import Part, Schedule, Stage
 
 # Up to so many steps are written out one after the other in a stage of so many updates: faster by
@@ -49,6 +50,7 @@ class Trainer:
       rematerialise: recompute each step in the backward pass: less memory, more time.
       average: decay of an exponential moving average of the weights, such as 0.999 (core.apply),
         that is validated and comes out in place of the weights themselves; 0 for none.
+      replay: a buffer of the model's own states, from which a share of each batch starts.
       initial: seed -> weights [P] at the start; by default the network's own, drawn anew.
     Raises:
       InputError: for parts that do not fit each other.
@@ -67,6 +69,7 @@ class Trainer:
         jit: bool = True,
         rematerialise: bool = False,
         average: float = 0.0,
+        replay: Replay | None = None,
         initial: Callable[[int], np.ndarray] | None = None,
     ):
         if not hasattr(stepper, "net"):
@@ -85,6 +88,7 @@ class Trainer:
         self.objective = core.Objective(stepper, self.weights, loss, rematerialise, jit)
         self.windows = Windows(data, self.dtype)
         active = getattr(getattr(stepper, "features", None), "active", None)
+        self.replay = replay
         self._noise = noise * self.windows.rms(active) if noise else None
         self.optimizer = Adam() if optimizer is None else optimizer
         self._initial = initial or (lambda seed: redrawn(stepper.net, seed))
@@ -175,7 +179,7 @@ class Trainer:
         self.schedule, of_level = schedule, self.objective.of_level
         stepper = self.objective.stepper
         for unrolling in (u for stage in schedule.stages for u in stage.horizons):
-            self.windows.check(unrolling.steps)
+            self.windows.check(unrolling.steps + of_level.ahead)
             of_level.unrolled(unrolling)  # its own checks
             check_gradients(stepper, unrolling)
             if unrolling.carries and not of_level.differentiable:
@@ -188,9 +192,25 @@ class Trainer:
                     f"steps={unrolling.steps}: level_weights='balanced' serves horizons up to "
                     f"{Balance.LONGEST}"
                 )
+        if self.replay is not None:
+            self._check_replay(schedule)
         validated = any(isinstance(c, Validation) for c in self.callbacks)
         if schedule.plateau and not validated:
             raise InputError(f"plateau={schedule.plateau} needs a Validation among the callbacks")
+
+    def _check_replay(self, schedule):
+        """InputError unless the buffer holds a batch, and trajectories are as long as its ages."""
+        batch, last = max(stage.batch_size for stage in schedule.stages), self.windows.frames - 1
+        if self.replay.size < batch:
+            raise InputError(
+                f"replay={self.replay}: a buffer of {self.replay.size} states is smaller than a "
+                f"batch of {batch}"
+            )
+        if self.replay.max_age > last:
+            raise InputError(
+                f"replay={self.replay}: states of {self.replay.max_age} frames lie beyond "
+                f"trajectories of {last + 1} frames; allowed: 1 to {last}"
+            )
 
     def _check_step(self):
         """InputError unless the network's output fits the state; else XLA would say so, longer."""
@@ -217,6 +237,14 @@ class Trainer:
         if state.dtype.name != dtype:
             raise InputError(f"states are {state.dtype.name}, the network's weights {dtype}")
 
+    def start(self, flat: tf.Tensor) -> core.Carry:
+        """What the loop carries before the first update, with these weights."""
+        carry = core.start(flat, self.optimizer, self.average)
+        if self.replay is not None:
+            state, _ = self.windows.example()
+            carry["replay"] = self.replay.start(state, tuple(flat.shape[:-1]))
+        return carry
+
     # ---------------------------------------------------------------- compiled
 
     def _call(self, stage: Stage, lanes: tuple[int, ...]):
@@ -231,17 +259,28 @@ class Trainer:
 
     def _build_call(self, unrolling: Unrolling, batch: int, lanes: tuple[int, ...], loop: bool):
         objective, schedule, steps = self.objective, self.schedule, unrolling.steps
+        frames = steps + objective.of_level.ahead
         dtype = tf.as_dtype(self.dtype)
 
         def one_update(carry, drawn, seeds, before, numbers):
-            update = carry["update"]
-            batch = self._sample(drawn, seeds, update, steps)
+            update, (*drawn, slots), held = carry["update"], drawn, None
+            if slots is not None:
+                drawn, *held = self._taken(carry["replay"], slots, drawn, steps)
+            batch = self._sample(drawn, seeds, update, frames, held)
             rate, warmup, factor, *weights = numbers  # the latter of levels, where measured
             gradient = objective.gradient(carry["flat"], batch, unrolling, loop, *weights)
             rate = schedule.rate(update - before, rate, warmup) * factor
             out = {"loss": gradient.loss, "gradient_norm": gradient.norm}
             out |= {"by_step": gradient.by_step, "levels": gradient.levels, "rate": rate}
-            return core.apply(carry, gradient, rate, self.optimizer, self.average), out
+            after = core.apply(carry, gradient, rate, self.optimizer, self.average)
+            if slots is not None:
+                applied = after["guard"]["skipped_in_row"] == 0
+                after["replay"] = self.replay.give(
+                    *(carry["replay"], slots, drawn, held[0], steps, gradient.final, applied)
+                )
+                age = tf.cast(tf.reshape(held[0], [*lanes, -1]), tf.float32)
+                out["age"] = tf.reduce_mean(age, -1)
+            return after, out
 
         # One graph for all updates of a call, optimizer included: no host round trip between them.
         @tf.function(jit_compile=self.jit, autograph=False)
@@ -254,6 +293,8 @@ class Trainer:
                 "levels": tf.zeros([*lanes, steps], dtype),
                 "rate": tf.zeros(lanes),
             }
+            if self.replay is not None:
+                empty["age"] = tf.zeros(lanes)
             entered = carry["update"]
 
             # A skipped update ends the call: the weights are then still those that it met, and
@@ -264,6 +305,7 @@ class Trainer:
 
             def body(carry, _):
                 drawn = [tf.gather(part, carry["update"] - entered) for part in windows]
+                drawn += [None] * (3 - len(drawn))  # no entries of a buffer
                 return one_update(carry, drawn, seeds, before, numbers)
 
             return tf.while_loop(goes_on, body, (carry, empty))
@@ -273,13 +315,22 @@ class Trainer:
             # XLA has no shuffle, so the windows of a whole call are drawn outside it; their number
             # is always the same, for another would be another graph.
             position = drawn + (carry["update"] - before) * batch
-            windows = self._draw(seeds, position, UPDATES_PER_CALL * batch, steps)
+            windows = self._draw(seeds, position, UPDATES_PER_CALL * batch, frames)
+            if self.replay is not None:
+                entries = carry["update"], UPDATES_PER_CALL, batch
+                each = [self.replay.slots(s, *entries) for s in tf.unstack(tf.reshape(seeds, [-1]))]
+                windows = [*windows, tf.stack(each) if lanes else each[0]]
             shape = [*lanes, UPDATES_PER_CALL, batch]
             order = [1, 0, 2] if lanes else [0, 1]
             windows = [tf.transpose(tf.reshape(part, shape), order) for part in windows]
             return run(windows, seeds, carry, before, stop, numbers)
 
         return call
+
+    def _taken(self, buffer, slots, drawn, steps):
+        """Replay.take, of trajectories as long as the loss can look ahead in."""
+        frames = self.windows.frames - self.objective.of_level.ahead
+        return self.replay.take(buffer, slots, drawn, steps, frames)
 
     def _draw(self, seeds, position, size, steps):
         """Trajectories and start frames, each [size], or [K, size]."""
@@ -288,9 +339,9 @@ class Trainer:
         each = [self.windows.draw(seed, position, size, steps) for seed in tf.unstack(seeds)]
         return [tf.stack(parts) for parts in zip(*each, strict=True)]
 
-    def _sample(self, drawn, seeds, update, steps) -> core.Batch:
+    def _sample(self, drawn, seeds, update, steps, held=None) -> core.Batch:
         keys = tf.stack([seeds, tf.broadcast_to(update, seeds.shape)], -1)
-        return core.sample(self.windows, drawn, steps, self._noise, keys)
+        return core.sample(self.windows, drawn, steps, self._noise, keys, held)
 
     def level_norms(self, fit: "Fit") -> np.ndarray:
         """‖∂(loss of level k)/∂θ‖, [steps], on a quarter of the batch that comes next."""
@@ -311,22 +362,28 @@ class Trainer:
 
             self._calls[key] = norms
         with solver_errors():
-            return self._calls[key](fit.flat, self._batch(fit.seed, part, fit.update, size)).numpy()
+            return self._calls[key](fit.flat, self._batch(fit, part, size)[1]).numpy()
 
-    def _batch(self, seed: int, part: Part, update: int, size: int) -> core.Batch:
-        """The first samples of an update's batch."""
-        seed, steps = tf.constant(seed, tf.int64), part.unrolling.steps
-        position = part.drawn + (update - part.begin) * part.batch_size
-        windows = self.windows.draw(seed, position, size, steps)
-        return self._sample(windows, seed, tf.constant(update, tf.int64), steps)
+    def _batch(self, fit: "Fit", part: Part, size: int, update: int | None = None):
+        """Windows and batch of the first samples of the next update, or of one just skipped."""
+        seed, steps = tf.constant(fit.seed, tf.int64), part.unrolling.steps
+        number = fit.update if update is None else update
+        position = part.drawn + (number - part.begin) * part.batch_size
+        frames = steps + self.objective.of_level.ahead
+        drawn, held = self.windows.draw(seed, position, size, frames), None
+        number = tf.constant(number, tf.int64)
+        if self.replay is not None:
+            buffer = fit.state["replay"]
+            buffer = buffer if update is None else self.replay.before(buffer)
+            slots = self.replay.slots(seed, number, 1, size)
+            drawn, *held = self._taken(buffer, slots, drawn, steps)
+        return drawn, self._sample(drawn, seed, number, frames, held)
 
     def diagnose(self, fit: "Fit") -> str:
         """Why the update that was just skipped went bad, in words."""
         part = self.schedule.part(fit.seed, update := fit.update - 1)
         unrolling, steps, size = part.unrolling, part.unrolling.steps, part.batch_size
-        position = part.drawn + (update - part.begin) * size
-        windows = self.windows.draw(fit.seed, position, size, steps)
-        batch = self._batch(fit.seed, part, update, size)
+        windows, batch = self._batch(fit, part, size, update)
         step, state = self.at(fit.flat).bind(batch.params), batch.start
         for k in range(steps):
             state = step(state)
@@ -393,7 +450,7 @@ class Updates:
         lanes = () if isinstance(seeds, int) else (len(each),)
         weights = tf.constant(np.stack([trainer._initial(seed) for seed in each]), trainer.dtype)
         first = weights if lanes else weights[0]
-        self.carry = core.start(first, trainer.optimizer, trainer.average)
+        self.carry = trainer.start(first)
         self._call = trainer._call(stage, lanes)
         self._seeds = tf.constant(each if lanes else each[0], tf.int64)
         numbers = (stage.rate, float(stage.warmup), [1.0] * len(each) if lanes else 1.0)
