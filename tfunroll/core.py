@@ -79,7 +79,7 @@ class Solver(abc.ABC):
       refinement: cells of its own grid per cell of the networks' grid, per axis.
       compilable: False for code that XLA cannot compile; the graph then calls out to it.
       differentiable: False for code without gradients by the state; WIG needs them, but on the
-        routes ``network`` and ``identity``.
+        routes ``network``, ``identity`` and ``emulator``.
       takes_source: whether it has ``forced``, which correction=indirect needs.
       source_differentiable: False for code without gradients by that source; training of an
         indirect correction always needs them.
@@ -122,7 +122,8 @@ class Solver(abc.ABC):
         """What to tell one who asks for gradients of a solver that is not differentiable."""
         return (
             f"modalities=WIG passes gradients through the solver {self._title}, which has none; "
-            "allowed: ONE, NOG, or WIG with through=network or through=identity, which need none"
+            "allowed: ONE, NOG, or WIG with through=network, through=identity or through=emulator, "
+            "which need none"
         )
 
     @property

@@ -137,7 +137,8 @@ class RunConfig:
     through: str = _flag(
         "all",
         "training",
-        "WIG: what a step passes on of the gradient through time: all, solver, network, identity",
+        "WIG: what a step passes on of the gradient through time: all, solver, network, identity, "
+        "emulator (of the solver, fitted first), combined (solver, where its sign is that of all)",
         choices=_routes,
     )
     pushforward: int = _flag(

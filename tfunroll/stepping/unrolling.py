@@ -14,8 +14,8 @@ from tfunroll.core import InputError, State, Step, check_choice
 # (step k from 0, state before it, state after it, reference after it) -> value per sample, [batch]
 LevelLoss = Callable[[int | tf.Tensor, State, State, State], tf.Tensor]
 
-ROUTES = ("all", "solver", "network", "identity")
-SOLVERLESS = ("network", "identity")  # these ask no solver for a gradient
+ROUTES = ("all", "solver", "network", "identity", "emulator", "combined")
+SOLVERLESS = ("network", "identity", "emulator")  # these ask no solver for a gradient
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ by side; then a batch holds the samples of all seeds one after the other, [K · 
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -188,8 +188,17 @@ class Objective:
     ) -> Gradient:
         """The mean loss over samples and levels and its gradient; of K seeds each by its own.
 
+        On the route "combined" the vector is the solver's route's, but zero where its sign is not
+        the full gradient's: Schnell & Thuerey (ICLR 2024).
+
         Args: loop, weights: as of ``unrolled``.
         """
+        if unrolling.through == "combined":
+            each = (replace(unrolling, through=route) for route in ("all", "solver"))
+            full, solver = (self.gradient(flat, batch, u, loop, weights) for u in each)
+            agree = full.vector * solver.vector > 0
+            vector = tf.where(agree, solver.vector, tf.zeros_like(solver.vector))
+            return full._replace(vector=vector, norm=tf.norm(vector, axis=-1))
         seeds = flat.shape[:-1]
         probed, dtype = self.probed(unrolling), batch.start.dtype
         probes = tf.zeros([unrolling.steps, *batch.start.shape], dtype) if probed else None

@@ -262,8 +262,8 @@ class Trainer:
         frames = steps + objective.of_level.ahead
         dtype = tf.as_dtype(self.dtype)
 
-        def one_update(carry, drawn, seeds, before, numbers):
-            update, (*drawn, slots), held = carry["update"], drawn, None
+        def one_update(carry, drawn, slots, seeds, before, numbers):
+            update, held = carry["update"], None
             if slots is not None:
                 drawn, *held = self._taken(carry["replay"], slots, drawn, steps)
             batch = self._sample(drawn, seeds, update, frames, held)
@@ -305,8 +305,8 @@ class Trainer:
 
             def body(carry, _):
                 drawn = [tf.gather(part, carry["update"] - entered) for part in windows]
-                drawn += [None] * (3 - len(drawn))  # no entries of a buffer
-                return one_update(carry, drawn, seeds, before, numbers)
+                slots = drawn.pop() if self.replay is not None else None
+                return one_update(carry, drawn, slots, seeds, before, numbers)
 
             return tf.while_loop(goes_on, body, (carry, empty))
 
