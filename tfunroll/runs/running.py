@@ -289,9 +289,10 @@ def _training_tasks(config, out):
 def _groups(config: RunConfig) -> list[tuple[int, ...]]:
     """Seeds that train in one program: all on a GPU, which a small network leaves idle.
 
-    But each climbs a ladder at its own time.
+    But each climbs a ladder at its own time, and draws horizons of its own.
     """
-    if machine.gpus() and not (config.ladder or config.automatic):
+    drawn = any(stage.least for stage in config.stages())
+    if machine.gpus() and not (config.ladder or config.automatic or drawn):
         return [config.seeds]
     return [(seed,) for seed in config.seeds]
 
@@ -302,11 +303,11 @@ def _name(kind: str, seeds: tuple[int, ...]) -> str:
 
 def total_states(config) -> int:
     """States that all trainings process."""
-    schedule = Plan(config).schedule(config.modalities[0])  # as many in every modality
-    shared = schedule.first(config.shared_stages()).states if config.shared_stages() else 0
-    own = (schedule.states - shared) * len(config.modalities)
-    baselines = 1  # counted as one unit
-    return len(config.seeds) * (shared + own) + baselines
+    plan, baselines = Plan(config), 1  # counted as one unit
+    schedules = [plan.schedule(modality) for modality in config.modalities]
+    shared = schedules[0].first(config.shared_stages()).states() if config.shared_stages() else 0
+    own = sum(s.states(seed) - shared for s in schedules for seed in config.seeds)
+    return len(config.seeds) * (shared + baselines) + own
 
 
 def _check_fit(config, dataset):
