@@ -3,11 +3,12 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfunroll.evaluation.results import ORDER, SETS
+from tfunroll.evaluation.results import EQUAL_COST, PERSISTENCE, REFINED, SETS
 from tfunroll.plots.style import TITLES, Drawn, short, styles_of
 from tfunroll.systems.base import System
 
 STATE_MAP, DIFFERENCE_MAP = "cividis", "magma_r"
+NOT_DRAWN = (PERSISTENCE, EQUAL_COST, REFINED)  # these names begin so
 LYAPUNOV_TIMES = 8  # shown in the rollouts: long after that no two of them agree
 
 
@@ -17,7 +18,7 @@ def rollouts(drawn: Drawn, system: System) -> Figure:
     What diverged is grey. Of the baselines the coarse solver alone is drawn.
     """
     first = next(iter(drawn.values()))
-    drawn = {name: s for name, s in drawn.items() if name in (*ORDER, "coarse solver")}
+    drawn = {name: s for name, s in drawn.items() if not name.startswith(NOT_DRAWN)}
     sets = list(first["test_set"])
     cases = [sets.index(name) for name in SETS if name in sets]
     frames = first["reference"].shape[1]

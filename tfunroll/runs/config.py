@@ -88,7 +88,7 @@ class RunConfig:
         "ks", "task", "ks, kolmogorov, wake, aerofoil, ks:points=64 or path/to/module.py:SYSTEM"
     )
     dataset_config: str = _flag("tiny", "task", "dataset config, such as tiny or study")
-    data: str = _flag("", "task", "own data: path of its description file (see README)")
+    data: str = _flag("", "task", "own data: path of its description file (see docs/start.md)")
     keep_steady: bool = _flag(False, "task", "train on flows that are labelled as steady, too")
     data_dir: str = _flag(
         "", "task", "where datasets live; TFDS's default folder if empty", identity=False

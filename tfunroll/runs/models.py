@@ -15,6 +15,7 @@ from tfunroll.training.checkpoints import Checkpoints
 from tfunroll.training.fit import CHECKPOINTS
 
 FILE = "model.json"
+PRETRAINED = pathlib.Path(__file__).parents[1] / "pretrained"  # networks that come along, by name
 # settings that shape a network
 NETWORK = tuple(name for name in RunConfig.names("network") if name != "initial")
 
@@ -29,19 +30,30 @@ def save_description(folder: pathlib.Path, config: RunConfig, features: Features
     write_json(folder / FILE, description)
 
 
+def pretrained() -> list[str]:
+    """Names of the networks that come with the package: docs/models.md has their cards."""
+    return sorted(path.parent.name for path in PRETRAINED.glob(f"*/{FILE}"))
+
+
+def located(path: str | pathlib.Path) -> pathlib.Path:
+    """The folder of a network: ``path`` itself, or where it is the name of one that comes along."""
+    path = pathlib.Path(path)
+    return PRETRAINED / path if not path.exists() and str(path) in pretrained() else path
+
+
 def describe(path: str | pathlib.Path) -> tuple[RunConfig, Features]:
-    """Configuration and features of the network in RUN/<modality>/<seed>.
+    """Configuration and features of the network in RUN/<modality>/<seed>, or of a name.
 
     Raises:
       InputError: if the folder holds no trained network, or one of other channels than its system
         has now.
     """
     try:
-        description = json.loads((pathlib.Path(path) / FILE).read_text())
+        description = json.loads((located(path) / FILE).read_text())
     except (OSError, json.JSONDecodeError):
         raise InputError(
             f"path={str(path)!r} holds no trained network ({FILE}); a network's folder is "
-            "RUN/<modality>/<seed>"
+            f"RUN/<modality>/<seed>, networks that come along are {', '.join(pretrained())}"
         ) from None
     config = RunConfig.from_json(description["config"])
     features = Features.from_json(description["features"])
@@ -74,14 +86,15 @@ def load_weights(path: str | pathlib.Path, net: keras.Model) -> None:
     Raises: InputError: if there are none, or those of another network.
     """
     weights = Weights(net)
-    weights.write(Checkpoints(pathlib.Path(path) / CHECKPOINTS).weights(weights.part()))
+    weights.write(Checkpoints(located(path) / CHECKPOINTS).weights(weights.part()))
 
 
 def load(path: str | pathlib.Path) -> Stepper:
     """Loads a trained network as a stepper, ready to bind to parameters.
 
     Args:
-      path: RUN/<modality>/<seed>.
+      path: RUN/<modality>/<seed>, or the name of a network that comes with the package, such as
+        "ks-correction-small".
     Returns:
       the stepper; ``stepper.bind(params)`` is state -> state one frame later, and ``stepper.net``
       the Keras model.
