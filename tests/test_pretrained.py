@@ -1,6 +1,7 @@
 """Networks that come with the package: loaded by name, small, and better than their solver."""
 
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -43,6 +44,16 @@ def test_it_corrects_the_solver():
         )
     }
     assert errors["network"] < 0.05 * errors["coarse"]
+
+
+@pytest.mark.parametrize("page", ["models.md", "start.md"])
+def test_the_lines_of_the_pages_run(page):
+    text = (CARDS.parent / page).read_text(encoding="utf-8")
+    code = next(b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "load(" in b)
+    names = {}
+    exec(compile(code, page, "exec"), names)
+    assert names["u"].shape == (2, 48, 1)
+    assert 0.5 < np.std(names["u"]) < 3  # 100 frames later still on the attractor
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path, monkeypatch):
