@@ -203,7 +203,7 @@ def test_the_lines_of_the_readme_run(tiny_data_dir, tmp_path, monkeypatch, capsy
     code = next(block for block in blocks(README) if block.startswith("import tfunroll as tu"))
     exec(compile(code, "README.md", "exec"), {})
     shown = capsys.readouterr().out
-    assert "res_net" in shown
+    assert "WIG" in shown
     assert "coarse solver" in shown
     assert (tmp_path / "runs/mine/curves.png").stat().st_size > 10_000
     assert len([line for line in code.splitlines() if line.strip()]) <= 17

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tfunroll.evaluation.results import ORDER, sets_of
+from tfunroll.evaluation.results import EQUAL_COST, PERSISTENCE, REFINED, sets_of
 from tfunroll.plots.style import (
     REFERENCE,
     TITLES,
@@ -20,6 +20,7 @@ from tfunroll.plots.style import (
 from tfunroll.systems.base import System
 
 STATE_MAP, DIFFERENCE_MAP = "cividis", "magma_r"
+NOT_DRAWN = (PERSISTENCE, EQUAL_COST, REFINED)  # these names begin so
 LYAPUNOV_TIMES = 8  # shown in the rollouts: long after that no two of them agree
 
 
@@ -30,7 +31,7 @@ def rollouts(drawn: Drawn, system: System, channel: int = 0) -> Figure:
     is grey. Of the baselines the coarse solver alone is drawn.
     """
     first = next(iter(drawn.values()))
-    drawn = {name: s for name, s in drawn.items() if name in (*ORDER, "coarse solver")}
+    drawn = {name: s for name, s in drawn.items() if not name.startswith(NOT_DRAWN)}
     sets = list(first["test_set"])
     frames = first["reference"].shape[1]
     if system.lyapunov_time:
