@@ -136,11 +136,14 @@ def finish(figure: Figure) -> None:
 
 
 def _number(axis, low: float, high: float) -> None:
-    """1, 2, 5 per decade, or as on a linear axis, where powers of ten are too few to read off."""
+    """1, 2, 5, all digits, or as on a linear axis, where powers of ten are too few to read off."""
     decades = np.log10(high / low)
     if decades > 2.5:
         return
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if decades > 1 else MaxNLocator(5))
+    if decades < 0.25:
+        axis.set_major_locator(MaxNLocator(5))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades > 0.7 else range(1, 10)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
