@@ -40,6 +40,8 @@ setup(
         "matplotlib>=3.9,<4",
         "tensorboard>=2.20,<2.22",  # tf.summary needs it; TensorFlow 2.21 no longer pulls it in
         "absl-py>=2.1,<3",
+        "pydantic>=2.8,<3",
+        "typing_extensions>=4.12,<5",
         "tqdm>=4.66,<5",
         "psutil>=5.9,<8",
         "h5py>=3.11,<4",
@@ -49,6 +51,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "test": [
             "pytest>=8,<10",
+            "hypothesis>=6.100,<7",
             "pytest-xdist>=3.6,<4",
             "dill>=0.3.8,<0.5",  # tensorflow_datasets.testing
             "build>=1.2,<2",

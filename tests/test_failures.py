@@ -175,6 +175,14 @@ def test_a_failed_evaluation_leaves_the_old_results(out, monkeypatch):
     expected = "1 of 3 failed: ONE 1: MemoryError: too large; the results before stand"
     with pytest.raises(FailedError, match=expected):
         runs.evaluate(out, horizon=6, workers=1)
+    for name in ("evaluate_network", "evaluate_baselines"):  # before anything was written
+
+        def failing_at_once(*_):
+            raise MemoryError("too large")
+
+        monkeypatch.setattr(runs, name, failing_at_once)
+    with pytest.raises(FailedError, match="3 of 3 failed: .*: MemoryError: too large"):
+        runs.evaluate(out, horizon=6, workers=1)
     runs.gather(out)
     np.testing.assert_array_equal(values(out), before)
 

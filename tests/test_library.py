@@ -125,12 +125,38 @@ def test_evaluations_add_up(own):
         both + tu.evaluate(solver, data, horizon=3)
 
 
+def test_trainings_of_one_network_add_up_beside_one_set_of_baselines(own, tmp_path):
+    system, data = own
+    data = tu.data.of(system, {name: (t.states, t.params) for name, t in data.splits.items()})
+    del data.splits["test_interpolation"]  # then validation stands in
+    made = {}
+    for name in ("ONE", "NOG"):
+        net = own_net(2)
+        net.name = f"functional_{len(made) + 3}"  # as Keras counts
+        features = system.features("correction")
+        stepper = tu.SequentialCorrection(system.coarse(), net, features, scale=1e-3)
+        made[name] = tu.evaluate(stepper, data, name=name)
+    both = made["ONE"] + made["NOG"]
+    summary = both.summary.query("metric == 'relative_error' and frame.isna()", engine="python")
+    assert list(summary["modality"]) == ["ONE", "NOG", "persistence", "coarse solver"]
+    assert (summary["n"] == 2).all()
+    assert summary["ratio"].notna().all()
+    assert "error valid." in str(both)
+    assert {path.name for path in both.plot(tmp_path)} >= {"curves.png", "rollouts.png"}
+    with pytest.raises(tu.InputError, match="name='ONE' with seed=0 is in both evaluations"):
+        both + made["ONE"]
+    net.name = "mine"
+    with pytest.raises(tu.InputError, match="different networks, functional and mine"):
+        both + tu.evaluate(stepper, data, name="ONE", seed=1)
+
+
 def test_mistakes_are_one_line_from_the_object_that_knows(own):
     system, data = own
     states, params = trajectories([0.2], 0)
     cases = [
         (lambda: tu.data.of(system, {}), "needed is train"),
         (lambda: tu.data.of(system, {"test": (states, params)}), "needed is train"),
+        (lambda: tu.data.of(system, {"train": states}), "train must be a pair .states, "),
         (lambda: tu.data.of(system, {"train": (states[:, :, :8], params)}), "states has shape"),
         (lambda: tu.data.of(system, {"train": (states, {})}), "viscosity is missing"),
         (lambda: tu.data.of(system, {"train": (states, {"viscosity": [0.2, 0.1]})}), "shape"),

@@ -19,6 +19,7 @@ from tfunroll.runs import running as runs
 from tfunroll.runs import saved_model
 from tfunroll.runs.config import RunConfig
 from tfunroll.study import costs
+from tfunroll.systems import ParamRange
 from tfunroll.systems.own import own_system
 
 KS = systems.get("ks")
@@ -119,8 +120,9 @@ def test_without_a_dataset_and_without_data(tmp_path):
         ({"channels": ("u", "v")}, "but the solver has 1"),
         ({"params": {}}, r"params=\[\], but the solver's are \['viscosity'\]"),
         ({"splits": {"test": (1.0,)}}, "splits='test' is unknown"),
-        ({"coarse": systems.get("ks").coarse("etd1")}, "coarse is a Kuramoto.*any Solver"),
-        ({"reference": len}, "reference is a builtin.*; own_system takes an ExternalSolver"),
+        ({"coarse": systems.get("ks").coarse("etd1")}, "coarse, a Kuramoto.*, has no shape"),
+        ({"reference": len}, "reference is a builtin.*; needed: a Solver, such as ExternalSolver"),
+        ({"params": {"viscosity": (0, 1)}}, "params.viscosity is a tuple; needed: a ParamRange"),
     ],
 )
 def test_an_own_system_that_does_not_fit_together(changes, message):
@@ -140,6 +142,20 @@ class Still(Solver):
 
     def bind(self, params):
         return lambda state: state
+
+
+def test_an_own_system_of_a_solver_in_tensorflow():
+    class Decay(Still):
+        shape, params = (6,), ("rate",)
+        differentiable = True
+
+        def bind(self, params):
+            return lambda state: state * tf.exp(-params["rate"])[:, None, None]
+
+    system = own_system("decay", Decay(), {"rate": ParamRange(0.1, 2.0, 1.0)})
+    assert (system.name, system.domain.shape, system.channels) == ("decay", (6,), ("c0",))
+    step = system.coarse().bind({"rate": tf.constant([1.0, 2.0])})
+    np.testing.assert_allclose(step(tf.ones([2, 6, 1]))[:, 0, 0], np.exp([-1.0, -2.0]), rtol=1e-6)
 
 
 def system_of(solver, **changes):

@@ -53,6 +53,14 @@ def test_a_resumed_training_records_nothing_twice(tmp_path):
     assert sorted(events(tmp_path / "part")) == sorted(events(tmp_path / "whole"))
 
 
+def test_other_files_beside_the_events_stay(tmp_path):
+    record(tmp_path, 0, [10])
+    (tmp_path / EVENTS / "notes.txt").write_text("mine")
+    (tmp_path / EVENTS / "plugins").mkdir()
+    record(tmp_path, 10, [20])
+    assert (tmp_path / EVENTS / "notes.txt").read_text() == "mine"
+
+
 def test_history_holds_what_was_recorded(tmp_path):
     record(tmp_path, 0, [10, 20])
     history = read_history(tmp_path)

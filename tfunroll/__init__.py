@@ -28,7 +28,8 @@ _OBJECTS = {
         ("Prediction", "ParallelCorrection", "SequentialCorrection"), "tfunroll.stepping.steppers"
     ),
     **dict.fromkeys(
-        ("ONE", "NOG", "WIG", "Unrolling", "unroll", "rollout"), "tfunroll.stepping.unrolling"
+        ("ONE", "NOG", "WIG", "Unrolling", "unroll", "rollout", "repeat"),
+        "tfunroll.stepping.unrolling",
     ),
     **dict.fromkeys(("Stage", "Schedule"), "tfunroll.training.schedule"),
     "Trainer": "tfunroll.training.trainer",

@@ -29,6 +29,9 @@ class InputError(ValueError):
     Scripts print it as one line and exit with status 2; it never means a bug of tfunroll.
     """
 
+    def __str__(self):
+        return " ".join(super().__str__().split())  # one line, whatever it quotes
+
 
 class IncompleteError(RuntimeError):
     """Work that did not come to its end, or failed in parts, through no mistake of the user's.

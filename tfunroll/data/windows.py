@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import InputError, Params
-from tfunroll.data.trajectories import Trajectories
+from tfunroll.data.trajectories import Trajectories, check_split
 
 
 class Windows:
@@ -20,7 +20,7 @@ class Windows:
     """
 
     def __init__(self, trajectories: Trajectories, dtype: str = "float32"):
-        states = trajectories.states
+        states = check_split("data", trajectories).states
         self.trajectories, self.frames = states.shape[:2]
         self._ids = trajectories.ids
         try:  # all of it in the device's memory, where compiled updates read it

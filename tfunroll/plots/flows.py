@@ -126,7 +126,7 @@ def evolution(drawn: Drawn, system: System) -> Figure:
     """
     ended = False
     first = next(iter(drawn.values()))
-    sets = [name for name in SETS if name in set(first["test_set"])] or ["validation"]
+    sets = [name for name in SETS if name in set(first["test_set"])]
     grid, styles = system.flow, styles_of(drawn)
     rows = {
         "energy ½⟨u² + v²⟩": flows.kinetic_energy,

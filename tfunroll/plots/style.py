@@ -40,7 +40,11 @@ BASELINE_STYLES = (
 )
 REFERENCE = {"color": "black", "linewidth": 2.2, "label": "reference"}
 ENDED = {"marker": "X", "markersize": 9, "markeredgecolor": "black", "linestyle": ""}
-TITLES = {"test_interpolation": "interpolation", "test_extrapolation": "extrapolation"}
+TITLES = {
+    "test_interpolation": "interpolation",
+    "test_extrapolation": "extrapolation",
+    "validation": "validation",
+}
 
 Samples = Mapping[tuple[str, int], Mapping[str, np.ndarray]]
 Drawn = Mapping[str, Mapping[str, np.ndarray]]  # the samples of one seed of each modality

@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 from tfunroll.core import MODALITIES, InputError, check_choice, check_solver
+from tfunroll.files import expand, typed
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import; flags and --help need not wait for it
     from tfunroll.stepping.unrolling import Unrolling
     from tfunroll.systems import System
 
+MOST = 2**31 - 1  # of whole numbers; TensorFlow counts with such
 PRECISIONS = ("float32", "float64", "mixed_bfloat16")
 JIT = ("auto", "on", "off")
 DEMO_CURRICULUM = "1:2000,4:800,4:700:1e-4"
@@ -28,10 +30,12 @@ def _flag(default, group: str, help_text: str, **more):
       group: of --help: task, network, training, evaluation, run.
       more: "least": the least number; "choices": a function of no arguments -> the allowed texts;
         "of": type of a list's elements; "identity": False where two runs that differ in it alone
-        have the same results.
+        have the same results; "path": True for the name of a file or folder; "most": the greatest
+        number.
     """
     of = type(default[0]) if isinstance(default, tuple) and default else None
-    known = {"least": None, "choices": None, "of": of, "identity": True}
+    known = {"least": None, "choices": None, "of": of, "identity": True, "path": False}
+    known["most"] = MOST
     assert more.keys() <= known.keys()
     return field(default=default, metadata={"group": group, "help": help_text, **known, **more})
 
@@ -74,6 +78,8 @@ class Stage:
             raise InputError(f"steps={self.steps} must be at least 1")
         if self.updates < 1:
             raise InputError(f"updates={self.updates} must be at least 1")
+        if max(self.steps, self.updates) > MOST:
+            raise InputError(f"steps={self.steps}, updates={self.updates} must be at most {MOST}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise InputError(f"learning_rate={self.learning_rate} must be positive")
         if not 0 <= self.warmup <= self.updates:
@@ -88,10 +94,14 @@ class RunConfig:
         "ks", "task", "ks, kolmogorov, wake, aerofoil, ks:points=64 or path/to/module.py:SYSTEM"
     )
     dataset_config: str = _flag("tiny", "task", "dataset config, such as tiny or study")
-    data: str = _flag("", "task", "own data: path of its description file (see README)")
+    data: str = _flag("", "task", "own data: path of its description file (see README)", path=True)
     keep_steady: bool = _flag(False, "task", "train on flows that are labelled as steady, too")
     data_dir: str = _flag(
-        "", "task", "where datasets live; TFDS's default folder if empty", identity=False
+        "",
+        "task",
+        "where datasets live; TFDS's default folder if empty",
+        identity=False,
+        path=True,
     )
     mode: str = _flag(
         "correction", "task", "correction (network beside a solver) or prediction", choices=_modes
@@ -110,9 +120,11 @@ class RunConfig:
         "resnet, unet, attention_unet, fno, graph, transformer or path/to/module.py:NET",
     )
     size: str = _flag("", "network", "weight count by label: 1k, 32k, 0.1M, 0.2M, 0.5M, 1M or 5M")
-    width: int = _flag(0, "network", "channels inside, in place of the size's", least=0)
-    depth: int = _flag(0, "network", "blocks or levels, in place of the size's", least=0)
-    widths: tuple[int, ...] = _flag((), "network", "resnet: channels per block, comma list", of=int)
+    width: int = _flag(0, "network", "channels inside, in place of the size's", least=0, most=8192)
+    depth: int = _flag(0, "network", "blocks or levels, in place of the size's", least=0, most=1024)
+    widths: tuple[int, ...] = _flag(
+        (), "network", "resnet: channels per block, comma list", of=int, most=8192
+    )
     modes: int = _flag(0, "network", "fno: wavenumbers per axis, in place of the size's", least=0)
 
     initial: str = _flag(
@@ -144,7 +156,7 @@ class RunConfig:
         0, "training", "first steps of the horizon that are cut, without loss", least=0
     )
     batch_size: int = _flag(
-        16, "training", "samples per update; ONE takes this times the horizon", least=1
+        16, "training", "samples per update; ONE takes this times the horizon", least=1, most=2**16
     )
     learning_rate: float = _flag(5e-4, "training", "of Adam, where the curriculum names none")
     decay_rate: float = _flag(
@@ -183,7 +195,7 @@ class RunConfig:
         choices=lambda: PRECISIONS,
     )
     jit: str = _flag("auto", "training", "XLA: auto, on or off", choices=lambda: JIT)
-    start_from: str = _flag("", "training", "run folder whose ONE networks are the start")
+    start_from: str = _flag("", "training", "run folder: start from its ONE networks", path=True)
 
     horizon: int = _flag(0, "evaluation", "frames of the error metrics; the system's if 0", least=0)
     long_horizon: int = _flag(
@@ -195,7 +207,9 @@ class RunConfig:
         (), "evaluation", "baselines: reference, refined n times", of=int, least=1
     )
 
-    out: str = _flag("", "run", "folder to write; a new one under runs/ if empty", identity=False)
+    out: str = _flag(
+        "", "run", "folder to write; a new one under runs/ if empty", identity=False, path=True
+    )
     resume: bool = _flag(False, "run", "continue the run in --out", identity=False)
     workers: int = _flag(
         0, "run", "processes side by side; one per core if 0", least=0, identity=False
@@ -211,9 +225,12 @@ class RunConfig:
         from tfunroll.nets import building
         from tfunroll.stepping import levels
 
+        paths = {f.name for f in fields(self) if f.metadata["path"]}
+        expanded = {name: expand(name, getattr(self, name)) for name in paths}
         system = systems.get(self.system)
         config = replace(
             self,
+            **expanded,
             system=systems.full_name(self.system),
             net=(net := building.full_name(self.net)),
             initial=self.initial or building.best(net),
@@ -383,6 +400,8 @@ class RunConfig:
                 check_choice(f.name, each, choices())
             if least is not None and not each >= least:
                 raise InputError(f"{f.name}={each} must be at least {least}")
+            if isinstance(each, int | float) and each > f.metadata["most"]:
+                raise InputError(f"{f.name}={each} must be at most {f.metadata['most']}")
 
     # ------------------------------------------------------------------ texts and files
 
@@ -418,23 +437,18 @@ class RunConfig:
         return json.dumps(asdict(self), indent=1)
 
     @staticmethod
-    def from_json(values: dict) -> "RunConfig":
+    def from_json(values: Mapping[str, object], where: str) -> "RunConfig":
         """The inverse of ``to_json``, from its parsed values; unknown ones are ignored.
 
         Settings that do not name their initial weights are older than the choice: Glorot's.
+
+        Args: where: the file, for the one line of an error.
+        Raises: InputError: for a value of another type.
         """
-        if not isinstance(values, dict):
-            raise TypeError(f"settings must be an object, not {type(values).__name__}")
-        known = {f.name: type(f.default) for f in fields(RunConfig)}
-        values = {"initial": "glorot"} | {
-            k: tuple(v) if isinstance(v, list) else v
-            for k, v in translated(values).items()
-            if k in known
-        }
-        for name, value in values.items():  # a whole number may stand for a float
-            if not isinstance(value, (known[name], int) if known[name] is float else known[name]):
-                raise TypeError(f"{name}={value!r} must be of type {known[name].__name__}")
-        return RunConfig(**values)
+        known = {f.name for f in fields(RunConfig)}
+        values = {k: v for k, v in translated(values).items() if k in known}
+        text = json.dumps({"initial": "glorot"} | values)
+        return typed(text, RunConfig, where)
 
     def flagfile(self) -> str:
         """The settings as lines of an absl flag file: ``--flagfile=`` reruns them."""

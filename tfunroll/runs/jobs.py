@@ -186,7 +186,9 @@ def evaluate_network(
     folder = network_folder(replace(config, out=into or config.out), modality, seed)
     folder.mkdir(parents=True, exist_ok=True)
     save_samples(folder, evaluation.samples)
-    results.write_csv(evaluation.results, folder / "results.csv")  # last: it says all is there
+    results.write_checked_csv(
+        evaluation.results, folder / "results.csv"
+    )  # last: it says all is there
     if report:
         workers.report(1)
     whole = evaluation.results[evaluation.results["frame"].isna()]
@@ -232,5 +234,5 @@ def evaluate_baselines(config: RunConfig, into: str = "") -> None:
     for name, evaluation in zip(table.modality.unique(), evaluations, strict=True):
         if name == COARSE:  # the one baseline worth a picture
             save_samples(folder, evaluation.samples)
-    results.write_csv(table, folder / "results.csv")
+    results.write_checked_csv(table, folder / "results.csv")
     workers.report(1)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from tfunroll import failures, machine, plots, systems, workers
 from tfunroll.core import InputError
@@ -110,8 +111,14 @@ def check_ready(config: RunConfig) -> int:
                 )
             check_start(folder, config)
     check_writable(config.out)
-    Plan(config).check_net()
-    return Plan(config).net(config.seeds[0]).count_params()
+    try:
+        Plan(config).check_net()
+        return Plan(config).net(config.seeds[0]).count_params()
+    except tf.errors.ResourceExhaustedError:
+        raise InputError(
+            f"net={config.net} of width={config.width or config.widths or config.size}, "
+            f"depth={config.depth} does not fit into memory; choose a smaller one"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -186,7 +193,7 @@ def evaluate(out: pathlib.Path, into: str = "", **settings) -> str:
         count = worker_count(config)
         outcome = workers.run_tasks(tasks, count, len(tasks), "evaluation", [lock])
         if error := failures.error_of(outcome, "the results before stand"):
-            shutil.rmtree(staging.parent)
+            shutil.rmtree(staging.parent, ignore_errors=True)  # there is none if all failed early
             raise error
         record = provenance.record(config, dataset)
         write_json(staging / provenance.FILE, {**record, "run": str(out)} if into else record)
@@ -237,7 +244,7 @@ def gather(out: pathlib.Path) -> str:
     system, recorded = systems.get(config.system), histories(run_out)
     figures = plots.plot_run(out, summary, samples(out), system, evaluation, recorded)
     losses = {
-        modality: float(np.mean([outcome["training_loss"] for outcome in outcomes]))
+        modality: float(np.mean([outcome["training_loss"] for outcome in outcomes.values()]))
         for modality in config.modalities
         if (outcomes := training_outcomes(run_out, modality))
     }

@@ -72,6 +72,8 @@ class Loss(abc.ABC):
     def __rmul__(self, factor: float) -> "Loss":
         return Scaled(self, factor)
 
+    __mul__ = __rmul__
+
 
 @dataclass(frozen=True, eq=False)
 class Supervised(Loss):
@@ -164,7 +166,7 @@ class Sum(Loss):
         return Sum(tuple(term.unrolled(unrolling) for term in self.terms))
 
     def bind(self, params: Params) -> LevelLoss:
-        bound = [term.bind(params) for term in self.terms]
+        bound = [by_sample(term, params) for term in self.terms]
         return lambda *step: tf.add_n([term(*step) for term in bound])
 
 
@@ -224,6 +226,25 @@ class Weighted(Scaled):
             return plain + self._factor(k, after.dtype) * (value - plain)
 
         return level_loss
+
+
+def by_sample(loss: Loss, params: Params) -> LevelLoss:
+    """``loss.bind(params)`` that raises InputError where it does not give a value per sample.
+
+    A mean over all samples would do for one seed; of several side by side it would mix the samples.
+    """
+    bound = loss.bind(params)
+
+    def level_loss(k, before, after, target):
+        value, wanted = bound(k, before, after, target), after.shape[:1]
+        if value.shape.rank != 1 or not value.shape.is_compatible_with(wanted):
+            raise InputError(
+                f"loss={type(loss).__name__} gives values of shape {value.shape} in a step of "
+                f"{wanted[0]} samples; needed: one per sample, {wanted}"
+            )
+        return value
+
+    return level_loss
 
 
 def _fitted(loss, stepper):

@@ -1,6 +1,5 @@
 """What the runs of a study have saved, in one table and one summary."""
 
-import json
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from tabulate import tabulate
 
 from tfunroll.core import InputError
 from tfunroll.evaluation import results
+from tfunroll.runs import folder as run_folder
 from tfunroll.runs import provenance
 from tfunroll.runs import running as runs
 from tfunroll.study import folder
@@ -112,11 +112,9 @@ def progress(gathered: Gathered) -> str:
 
 def _trainings(run_id: str, path: pathlib.Path) -> list[dict]:
     rows = []
-    for file in sorted(path.glob("*/*/training.json")):
-        modality, seed = file.parent.parent.name, int(file.parent.name)
-        outcome = json.loads(file.read_text(encoding="utf-8"))
-        outcome.pop("reasons", None)
-        rows.append({"run": run_id, "modality": modality, "seed": seed, **outcome})
+    for (modality, seed), outcome in run_folder.training_outcomes(path).items():
+        values = {k: v for k, v in outcome.items() if k != "reasons"}
+        rows.append({"run": run_id, "modality": modality, "seed": seed, **values})
     return rows
 
 

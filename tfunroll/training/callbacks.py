@@ -19,7 +19,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfunroll.core import InputError
-from tfunroll.data import Trajectories
+from tfunroll.data.trajectories import Trajectories, check_split
 from tfunroll.solvers.external import solver_errors
 from tfunroll.stepping.unrolling import rollout
 from tfunroll.systems.base import System
@@ -107,7 +107,8 @@ class Validation(Callback):
     ):
         if every < 1 or horizon < 1:
             raise InputError(f"every={every} and horizon={horizon} must be at least 1")
-        self.every, self.split, self.horizon, self.measured = every, split, horizon, measured
+        self.every, self.horizon, self.measured = every, horizon, measured
+        self.split = check_split("split", split)
 
     def prepare(self, trainer) -> None:
         states, dtype = self.split.states, trainer.dtype

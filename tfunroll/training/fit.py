@@ -1,5 +1,6 @@
 """One training in progress, as callbacks see it, and the loop over stages and compiled calls."""
 
+import collections
 import copy
 import pathlib
 import time
@@ -13,7 +14,7 @@ from tfunroll.core import InputError
 from tfunroll.solvers.external import solver_errors
 from tfunroll.training import core, guard
 from tfunroll.training.callbacks import Checkpoint, Plateau
-from tfunroll.training.checkpoints import Checkpoints, DamagedError, finished_at
+from tfunroll.training.checkpoints import Checkpoints, Outcome, finished_at
 from tfunroll.training.records import COLUMNS
 
 UPDATES_PER_CALL = 100  # at most; one host round trip for this many updates
@@ -56,10 +57,9 @@ class Trained:
     processor_seconds: float
     history: pd.DataFrame
 
-    def summary(self) -> dict[str, object]:
+    def summary(self) -> Outcome:
         """All but weights and history, as plain values."""
-        values = {k: v for k, v in vars(self).items() if k not in ("weights", "history")}
-        return values | {"reasons": list(self.reasons)}
+        return {name: getattr(self, name) for name in Outcome.__annotations__}
 
 
 class Fit:
@@ -169,6 +169,13 @@ class Fit:
         """Of the checkpoints in its folder, newest first."""
         return self._checkpoints.numbers() if self.folder is not None else []
 
+    def has_whole(self, number: int) -> bool:
+        """Whether a checkpoint of its folder can be read; warns of one that is damaged."""
+        whole = self._checkpoints.is_whole(number)
+        if not whole:
+            print(f"warning: checkpoint {number} in {self.folder} is damaged", flush=True)
+        return whole
+
     def restore(self, number: int | None = None) -> bool:
         """Takes the newest checkpoint, or ``number``; False if there is none."""
         if self.folder is None:
@@ -231,9 +238,9 @@ class Fit:
         }
         if "average" in self.state:
             parts["average"] = {"flat": self.state["average"]}
-        for callback in self.callbacks:
+        for name, callback in self._named_callbacks():
             if values := callback.save():
-                parts[type(callback).__name__] = values
+                parts[name] = values
         return {
             part: {name: np.asarray(value) for name, value in values.items()}
             for part, values in parts.items()
@@ -252,9 +259,17 @@ class Fit:
         self.take(tf.nest.map_structure(tf.constant, carry))
         self.rate_factor = float(parts["counters"]["rate_factor"])
         self.validation = float(parts["counters"]["validation"])
+        for name, callback in self._named_callbacks():
+            if name in parts:
+                callback.restore(parts[name])
+
+    def _named_callbacks(self):
+        """Each with its part of a checkpoint: its class's name, numbered from the second on."""
+        seen = collections.Counter()
         for callback in self.callbacks:
-            if type(callback).__name__ in parts:
-                callback.restore(parts[type(callback).__name__])
+            name = type(callback).__name__
+            seen[name] += 1
+            yield (name if seen[name] == 1 else f"{name}-{seen[name]}"), callback
 
     def diverged(self) -> TrainingDivergedError:
         """Why the training cannot go on, in words."""
@@ -276,6 +291,24 @@ class Fit:
             processor_seconds=time.process_time() - worked,
             history=pd.DataFrame(self._records, columns=COLUMNS),
         )
+
+
+def together(fits: list[Fit]) -> list[list[Fit]]:
+    """Groups that can go on side by side: from a common checkpoint, or all from their starts.
+
+    One that diverged, or trained alone before, may stand elsewhere than the others.
+    """
+    groups: list[tuple[set[int], list[Fit]]] = []
+    for fit in fits:
+        numbers = set(fit.numbers())
+        for common, group in groups:
+            if common & numbers or not common | numbers:
+                common &= numbers
+                group.append(fit)
+                break
+        else:
+            groups.append((numbers, [fit]))
+    return [group for _, group in groups]
 
 
 class Run:
@@ -313,16 +346,12 @@ class Run:
             if not self.all[0].restore():
                 self.all[0].take_start()
         else:
-            common = set.intersection(*(set(fit.numbers()) for fit in self.all))
-            for number in sorted(common, reverse=True):
-                try:
-                    for fit in self.all:
-                        fit.restore(number)
-                    break
-                except DamagedError as error:
-                    print(f"warning: {error}; trying the one before", flush=True)
-            else:
-                for fit in self.all:
+            common = sorted(set.intersection(*(set(fit.numbers()) for fit in self.all)))
+            whole = [n for n in common if all(fit.has_whole(n) for fit in self.all)]
+            for fit in self.all:
+                if common:  # where all are damaged, restore says so
+                    fit.restore((whole or common)[-1])
+                else:
                     fit.take_start()
         if len({fit.update for fit in self.all}) > 1:
             raise InputError("start: the seeds that train together are at different updates")

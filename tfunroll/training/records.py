@@ -9,7 +9,8 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from tfunroll.files import replacing
+from tfunroll.core import InputError
+from tfunroll.files import read_bytes, replacing, why
 from tfunroll.systems.base import System
 
 HISTORY, EVENTS = "history.csv", "events.out.tfevents.*"  # in a network's folder
@@ -148,19 +149,26 @@ def read_history(folder: pathlib.Path) -> pd.DataFrame:
     """The scalars of a network's training with COLUMNS; empty if it has none yet.
 
     A last line that a kill cut short is left out; of two values of one update the later counts.
+
+    Raises: InputError: for a file that holds anything else.
     """
+    path = pathlib.Path(folder) / HISTORY
+    text = read_bytes(path) if path.exists() else b""
     try:
-        lines = (pathlib.Path(folder) / HISTORY).read_text(encoding="utf-8").splitlines(True)[1:]
-    except FileNotFoundError:
-        lines = []
-    rows = [line.rstrip().split(",") for line in lines if line.endswith("\n")]
-    table = pd.DataFrame(rows, columns=COLUMNS).replace({"value": {"": "nan"}})
-    table = table.drop_duplicates(["update", "quantity"], keep="last", ignore_index=True)
-    return table.astype({"update": int, "quantity": str, "value": float})
+        lines = text.decode().split("\n")[1:-1]
+        rows = [line.rstrip().split(",") for line in lines]
+        table = pd.DataFrame(rows, columns=COLUMNS).replace({"value": {"": "nan"}})
+        table = table.drop_duplicates(["update", "quantity"], keep="last", ignore_index=True)
+        return table.astype({"update": int, "quantity": str, "value": float})
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"{path} is damaged ({why(error)}); it holds curves alone and may be deleted"
+        ) from None
 
 
 def _forget_events(path: pathlib.Path, update: int) -> None:
     """Rewrites a file of TensorBoard's events without those after ``update``."""
+    from google.protobuf.message import DecodeError
     from tensorboard.compat.proto import event_pb2
 
     kept, dropped = [], False
@@ -170,7 +178,7 @@ def _forget_events(path: pathlib.Path, update: int) -> None:
             dropped = dropped or later
             if not later:
                 kept.append(record.numpy())
-    except tf.errors.DataLossError:  # a kill cut the last record short
+    except (tf.errors.DataLossError, DecodeError):  # a kill cut the last record short, or damage
         dropped = True
     if dropped:
         with replacing(path) as new, tf.io.TFRecordWriter(str(new)) as writer:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import InputError
@@ -35,14 +36,14 @@ class Stage:
                 f"unrolling={self.unrolling!r} of a Stage must be ONE, NOG(m), WIG(m) or another "
                 "Unrolling"
             )
-        if self.updates < 1:
-            raise InputError(f"updates={self.updates} must be at least 1")
+        for name in ("updates", "batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise InputError(f"{name}={value} must be at least 1, a whole number")
         if not (math.isfinite(self.rate) and self.rate > 0):
             raise InputError(f"learning_rate={self.rate} must be positive")
         if not 0 <= self.warmup <= self.updates:
             raise InputError(f"warm-up={self.warmup} must lie between 0 and updates={self.updates}")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size={self.batch_size} must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Schedule:
         """A Schedule as it is, or of stages."""
         if isinstance(stages, Schedule):
             return stages
-        return Schedule((stages,) if isinstance(stages, Stage) else tuple(stages))
+        return Schedule(tuple(stages) if isinstance(stages, Iterable) else (stages,))
 
     @property
     def updates(self) -> int:

@@ -19,7 +19,14 @@ from tfunroll.stepping.steppers import check_route
 from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training import core, guard
 from tfunroll.training.callbacks import Callback, Progress, Validation
-from tfunroll.training.fit import UPDATES_PER_CALL, Fit, Run, Trained, TrainingDivergedError
+from tfunroll.training.fit import (
+    UPDATES_PER_CALL,
+    Fit,
+    Run,
+    Trained,
+    TrainingDivergedError,
+    together,
+)
 from tfunroll.training.optimizers import Adam
 from tfunroll.training.schedule import Schedule, Stage
 
@@ -81,7 +88,13 @@ class Trainer:
         self.average = average
         self.weights = Weights(stepper.net)
         self.dtype = self.weights.dtype
-        loss = (Supervised() if loss is None else loss).fitted(stepper)
+        loss = Supervised() if loss is None else loss
+        if not isinstance(loss, Loss):
+            raise InputError(
+                f"loss is a {type(loss).__name__}; needed: one of tfunroll.losses, or a subclass "
+                "of losses.Loss with bind"
+            )
+        loss = loss.fitted(stepper)
         self.objective = core.Objective(stepper, self.weights, loss, rematerialise, jit)
         self.windows = Windows(data, self.dtype)
         self.system = getattr(getattr(data, "dataset", None), "system", None)  # if it knows it
@@ -165,8 +178,14 @@ class Trainer:
             raise InputError(f"seeds={list(seeds)} must be different, and at least one")
         none = [None] * count
         lists = folders or none, starts or none, weights or none, names or [""] * count
+        for name, of in zip(("folders", "starts", "weights", "names"), lists, strict=True):
+            if len(of) != count:
+                raise InputError(f"{name} holds {len(of)}, but there are {count} seeds")
         fits = [Fit(self, seed, *of) for seed, *of in zip(seeds, *lists, strict=True)]
-        return Run(self, fits).run()
+        outcomes = {}
+        for group in together(fits):
+            outcomes |= zip(group, Run(self, group).run(), strict=True)
+        return [outcomes[fit] for fit in fits]
 
     def _follow(self, schedule):
         self.schedule, of_level = schedule, self.objective.of_level
@@ -308,10 +327,15 @@ class Trainer:
                     f"the state became non-finite at unroll step {k + 1} of {steps} "
                     f"(trajectory {trajectory}, frame {frame + k + 1})"
                 )
-        by_step = self.objective.gradient(fit.flat, batch, unrolling).by_step
+        gradient = self.objective.gradient(fit.flat, batch, unrolling)
+        if not np.isfinite(gradient.loss.numpy()):
+            return "the loss is not finite, though all states are"
+        by_step = gradient.by_step
         bad = np.flatnonzero(~np.isfinite(by_step.numpy()))
         if bad.size:  # going back in time, the last step is the first to meet it
             return f"the gradient became non-finite at unroll step {bad[-1] + 1} of {steps}"
+        if not np.isfinite(gradient.norm.numpy()):
+            return "the gradient by the weights is not finite"
         return f"the gradient's norm is more than {guard.JUMP:g} times its running mean"
 
 
