@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfunroll import systems
+from tfunroll.data import Trajectories
 from tfunroll.plots.fields import fields
 from tfunroll.training.callbacks import Validation
 from tfunroll.training.records import (
@@ -55,10 +56,10 @@ def test_a_resumed_training_records_nothing_twice(tmp_path):
 
 def test_other_files_beside_the_events_stay(tmp_path):
     record(tmp_path, 0, [10])
-    (tmp_path / EVENTS / "notes.txt").write_text("mine")
-    (tmp_path / EVENTS / "plugins").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "plugins").mkdir()
     record(tmp_path, 10, [20])
-    assert (tmp_path / EVENTS / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_history_holds_what_was_recorded(tmp_path):
@@ -165,9 +166,10 @@ def test_validation_gives_few_pictures_and_the_last():
         def picture(self, name, rollout, reference):
             pictured.append((self.update, float(rollout.sum())))
 
+    split = Trajectories(np.zeros((1, 3, 8, 1)), {}, ("a",), np.zeros(1), {})
     for updates, wanted in ((80, [10, 20, 40, 80]), (95, [10, 20, 40, 80, 95])):
         fit, recorded, pictured = Fit(), [], []
-        validation = Validation(None, every=10)
+        validation = Validation(split, every=10)
         validation.validate = lambda _, fit=fit: (tf.constant(0.5), *[tf.fill([1], fit.update)] * 2)
         fit.update = 0
         validation.begin(fit)

@@ -19,6 +19,7 @@ from tfunroll.plots.style import (
 from tfunroll.systems.base import System
 
 STATE_MAP, DIFFERENCE_MAP = "cividis", "magma_r"
+CLIP = 99.5  # percentile of |u| of the first column at which the colours end
 LYAPUNOV_TIMES = 8  # shown in the rollouts: long after that no two of them agree
 
 
@@ -53,14 +54,15 @@ def panels(cases: Mapping[str, Mapping[str, np.ndarray]], system: System) -> Fig
     """
     columns = list(next(iter(cases.values())))
     per_case = 2 if columns[0] == "reference" and len(columns) > 1 else 1
-    size = (2.3 * len(columns) + 1.6, 1.55 * per_case * len(cases) + 0.9)
+    width, height = max(2.3 * len(columns) + 1.6, 5.5), 1.55 * per_case * len(cases) + 0.9
+    size = (width, height if per_case * len(cases) > 1 else 3.0)
     figure = Figure(figsize=size, layout="constrained")
     count = per_case * len(cases)
     grid = figure.subplots(count, len(columns), squeeze=False, sharex=True, sharey=True)
     for number, (title, rows) in enumerate(cases.items()):
         top, *below = grid[per_case * number : per_case * (number + 1)]
         first = rows[columns[0]][..., 0].T
-        limit = float(np.nanmax(np.abs(first))) or 1.0
+        limit = float(np.nanpercentile(np.abs(first), CLIP)) or 1.0
         for ax, (name, states) in zip(top, rows.items(), strict=True):
             u = states[..., 0].T.astype(np.float64)
             _panel(ax, u, -limit, limit, STATE_MAP, system.channels[0])
