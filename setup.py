@@ -17,6 +17,10 @@ def packages():
 
 PACKAGES = dict(packages())
 
+# 0.16.1 unpickles what an array's settings tell it to; arrays/formats.py refuses such codecs too.
+NUMCODECS = "numcodecs>=0.16.2,<0.17"
+DATA = ["xarray>=2025.1,<2027", "h5netcdf>=1.5,<2", "zarr>=3,<4", NUMCODECS]  # files of own data
+
 setup(
     name="tfunroll",
     version="0.1.0",
@@ -57,7 +61,8 @@ setup(
             "build>=1.2,<2",
             "setuptools>=70",  # builds the wheel of tests/test_packaging.py
             "ruff>=0.15,<0.18",
-            "zarr>=3,<4",
+            *DATA,
+            "hypothesis>=6,<7",
         ],
         "bench": [
             "jax>=0.10,<0.11",
@@ -72,6 +77,7 @@ setup(
         ],
         "beam": ["apache-beam>=2.77,<3", "mlcroissant>=1,<2"],
         "external": ["jax>=0.10,<0.11", "tesseract-core[runtime]>=1.15,<2"],
-        "zarr": ["zarr>=3,<4"],
+        "data": DATA,
+        "zarr": ["zarr>=3,<4", NUMCODECS],
     },
 )

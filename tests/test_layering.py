@@ -20,7 +20,7 @@ LAYERS = [
         "workers",
         "user_modules",
     },
-    {"ops"},
+    {"ops", "arrays"},
     {"solvers", "nets"},
     {"stepping"},
     {"metrics"},

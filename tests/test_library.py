@@ -150,10 +150,22 @@ def test_trainings_of_one_network_add_up_beside_one_set_of_baselines(own, tmp_pa
         both + tu.evaluate(stepper, data, name="ONE", seed=1)
 
 
+def test_default_horizons_fit_short_data(own):
+    system, _ = own
+    states, params = trajectories([0.12], 2, frames=5)
+    short = tu.data.of(
+        system, {"train": (states, params), "test_interpolation": (states + 0.1, params)}
+    )
+    found = tu.evaluate(system.coarse(), short, against=())
+    assert found.settings["horizon"] == found.settings["long_horizon"] == 3  # of 2 starts
+    assert set(found.results["start_frame"]) == {0, 1}
+
+
 def test_mistakes_are_one_line_from_the_object_that_knows(own):
     system, data = own
     states, params = trajectories([0.2], 0)
     cases = [
+        (lambda: tu.ExternalSolver(len, example=states), "example must be a pair .states, "),
         (lambda: tu.data.of(system, {}), "needed is train"),
         (lambda: tu.data.of(system, {"test": (states, params)}), "needed is train"),
         (lambda: tu.data.of(system, {"train": states}), "train must be a pair .states, "),

@@ -158,6 +158,30 @@ def test_an_own_system_of_a_solver_in_tensorflow():
     np.testing.assert_allclose(step(tf.ones([2, 6, 1]))[:, 0, 0], np.exp([-1.0, -2.0]), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (lambda u, p: u[:, :3], r"Wrong, maps states .2, 6, 1. of float32 to .2, 3, 1. of float32"),
+        (lambda u, p: tf.cast(u, tf.float64), "to .2, 6, 1. of float64; shape and dtype must stay"),
+        (lambda u, p: u * p["nu"], "cannot step states .* params .'rate'.* KeyError: 'nu'"),
+        (
+            lambda u, p: u * tf.ones([2, 5, 1]),
+            "cannot step .*: ValueError: Dimensions must be equal",
+        ),
+    ],
+)
+def test_a_solver_in_tensorflow_that_breaks_its_word(step, message):
+    class Wrong(Still):
+        shape, params = (6,), ("rate",)
+
+        def bind(self, params):
+            return lambda state: step(state, params)
+
+    with pytest.raises(InputError, match=message) as told:
+        own_system("wrong", Wrong(), {"rate": ParamRange(0.1, 2.0, 1.0)})
+    assert "\n" not in str(told.value)
+
+
 def system_of(solver, **changes):
     """KS with another coarse solver."""
     return replace(KS, **{"coarse_kinds": {"own": solver}, **changes})

@@ -10,9 +10,10 @@ import pytest
 from test_plots import CELLS, FLOW, FRAMES, KS, SETTINGS, flow_samples, run
 
 from tfunroll import systems
+from tfunroll.core import Domain
 from tfunroll.evaluation.results import SETS
 from tfunroll.metrics import flows as measures
-from tfunroll.plots import curved, flows
+from tfunroll.plots import animation, channels, curved, flows
 from tfunroll.plots.curves import curves
 from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import rollouts, spectra
@@ -137,13 +138,13 @@ def vortices():
 def test_vorticity(vortices):
     figure = flows.vorticity(vortices, FLOW, "test_extrapolation")
     panels = [ax for ax in figure.axes if ax.get_images()]
-    rows = np.reshape(panels, (4, flows.PANELS))
+    rows = np.reshape(panels, (4, animation.PANELS))
     assert [ax.get_ylabel() for ax in rows[:, 0]] == ["reference", "coarse solver", "ONE", "WIG"]
     assert "extrapolation" in figure.get_suptitle()
     assert "1000" in figure.get_suptitle()
     for column, ax in enumerate(rows[0]):
         frame, time = ax.get_title().split("\n")
-        number = round(column * (FRAMES - 1) / (flows.PANELS - 1))
+        number = round(column * (FRAMES - 1) / (animation.PANELS - 1))
         assert frame == f"frame {number + 1}"
         assert float(time.split("=")[1].split()[0]) == pytest.approx((number + 1) * KS.frame_time)
         shown = {ax.get_ylabel(): row[column] for row in rows for ax in row[:1]}
@@ -289,3 +290,84 @@ def test_values_along_the_body(aerofoils):
     }
     assert wig.get_ylim()[0] > wig.get_ylim()[1]  # suction upwards
     assert coarse.get_xlabel() == "x/c"
+
+
+# ---------------------------------------------------------------------- own data
+
+OWN = dataclasses.replace(
+    FLOW,
+    domain=Domain((6, 12), (("zero", "zero"), ("periodic", "periodic")), spacing=(1.0, 0.5)),
+    channels=("h", "p"),
+    flow=None,
+    units={"p": "Pa"},
+    time_unit="s",
+)
+
+
+def plane(model_error, lost_from=None):
+    """Waves h about zero, p about 1000, on 6 × 12 points; one case per test set."""
+    x, y = (2 * np.pi * np.arange(n) / n for n in (12, 6))
+    shift = 0.1 * np.arange(FRAMES)[:, None, None]
+
+    def frames(speed):
+        h = np.sin(x - speed * shift) * np.cos(y[:, None])
+        return np.stack([h, 1000 + 10 * h], -1)
+
+    reference, prediction = (np.stack([frames(s)] * 2) for s in (1.0, 1.0 + model_error))
+    lost = np.zeros((2, FRAMES), bool)
+    if lost_from is not None:
+        prediction[:, lost_from:], lost[:, lost_from:] = np.nan, True
+    return {
+        **{"reference": reference, "prediction": prediction, "diverged": lost},
+        **{"test_set": np.array(list(SETS)), "physics": np.array(["a=1", "a=2"])},
+    }
+
+
+@pytest.mark.parametrize(("channel", "label"), [("h", "h"), ("p", "p [Pa]")])
+def test_fields_of_own_data(channel, label):
+    drawn = {"coarse solver": plane(0.5, lost_from=0), "WIG": plane(0.1)}
+    figure = channels.field(drawn, OWN, channel, "test_extrapolation")
+    panels = [ax for ax in figure.axes if ax.get_images()]
+    rows = np.reshape(panels, (3, animation.PANELS))  # a domain as wide as high
+    assert [ax.get_ylabel() for ax in rows[:, 0]] == ["reference", "coarse solver", "WIG"]
+    assert figure.get_suptitle() == "extrapolation, a 2"
+    (bar,) = [ax for ax in figure.axes if not ax.get_images()]
+    assert bar.get_ylabel() == label
+    k = OWN.channels.index(channel)
+    for column, frame in enumerate(
+        np.linspace(0, FRAMES - 1, animation.PANELS).round().astype(int)
+    ):
+        time = (frame + 1) * OWN.frame_time
+        assert rows[0, column].get_title() == f"frame {frame + 1}\nt = {time:.4g} s"
+        for row, name, key in ((0, "WIG", "reference"), (2, "WIG", "prediction")):
+            image = rows[row, column].get_images()[0]
+            np.testing.assert_allclose(image.get_array(), drawn[name][key][1, frame, ..., k])
+            assert rows[row, column].get_aspect() == pytest.approx(2.0)  # of a cell
+        assert np.ma.getmaskarray(rows[1, column].get_images()[0].get_array()).all()
+        assert [t.get_visible() for t in rows[1, column].texts] == [True]
+    low, high = rows[0, 0].get_images()[0].get_clim()
+    if channel == "h":
+        assert low == -high  # about zero
+    else:
+        assert 985 < low < 1000 < high < 1015
+
+
+def test_cells_of_a_body_are_left_out():
+    mask = np.ones(OWN.domain.shape, bool)
+    mask[2:4, 3:5] = False
+    system = dataclasses.replace(OWN, domain=dataclasses.replace(OWN.domain, mask=mask))
+    figure = channels.field({"WIG": plane(0.1)}, system, "h", "test_interpolation")
+    for ax in figure.axes[:-1]:
+        hidden = np.ma.getmaskarray(ax.get_images()[0].get_array())
+        np.testing.assert_array_equal(hidden, ~mask)
+
+
+def test_rollouts_of_a_channel_of_one_sign():
+    drawn = {"WIG": plane(0.1)}
+    for key in ("reference", "prediction"):
+        drawn["WIG"][key] = drawn["WIG"][key][:, :, 0]
+    figure = rollouts(drawn, OWN, channel=1)
+    first = figure.axes[0].get_images()[0]
+    shown = drawn["WIG"]["reference"][0, ..., 1]
+    np.testing.assert_allclose(first.get_clim(), (shown.min(), shown.max()))
+    np.testing.assert_allclose(first.get_array(), shown.T)

@@ -15,7 +15,7 @@ from tfunroll.plots.fields import fields
 from tfunroll.plots.flows import panels
 from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import spectra
-from tfunroll.plots.style import case_title, finish, legend, mark_end, parameters
+from tfunroll.plots.style import TITLES, case_title, finish, legend, mark_end, parameters
 
 WAKE = systems.get("wake:points=16")
 
@@ -123,7 +123,9 @@ def test_an_own_system_of_two_dimensions_has_pictures_and_its_own_figures(tmp_pa
         tmp_path, summary, {("WIG", 0): samples}, plain, {"horizon": 12, "long_horizon": 40}
     )
     names = {path.stem for path in paths}
-    assert names == {"curves", "spectra", "mine", "fields_interpolation", "fields_extrapolation"}
+    channels = {f"field_{c}_{s}" for c in plain.channels for s in TITLES.values()}
+    channels = {name for name in channels if not name.endswith("validation")}
+    assert names == {"curves", "spectra", "mine", "rollout", *channels}
     figure = fields({"reference": samples["reference"][0], "WIG": samples["prediction"][0]}, plain)
     images = [ax.get_images()[0].get_array() for ax in figure.axes if ax.get_images()]
     np.testing.assert_allclose(images[0], samples["reference"][0, 0, ..., 0])

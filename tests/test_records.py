@@ -166,9 +166,10 @@ def test_validation_gives_few_pictures_and_the_last():
         def picture(self, name, rollout, reference):
             pictured.append((self.update, float(rollout.sum())))
 
-    split = Trajectories(np.zeros((1, 3, 8, 1)), {}, ("a",), np.zeros(1), {})
     for updates, wanted in ((80, [10, 20, 40, 80]), (95, [10, 20, 40, 80, 95])):
         fit, recorded, pictured = Fit(), [], []
+        states = np.zeros((1, 12, 48, 1), np.float32)
+        split = Trajectories(states, {"domain_size": np.ones(1)}, ("a",), np.zeros(1), {})
         validation = Validation(split, every=10)
         validation.validate = lambda _, fit=fit: (tf.constant(0.5), *[tf.fill([1], fit.update)] * 2)
         fit.update = 0

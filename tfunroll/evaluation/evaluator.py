@@ -252,7 +252,9 @@ def baselines(
       corrected: None leaves the last one out, as does one that costs less than the coarsest.
       refined: arguments of System.refined, each a baseline more.
     """
-    solvers = [(PERSISTENCE, Persistence()), (COARSE, system.coarse(coarse))]
+    solvers = [(PERSISTENCE, Persistence())]
+    if system.coarse_kinds:
+        solvers.append((COARSE, system.coarse(coarse)))
     if corrected is not None and (finest := _equal_cost(system, dataset, settings, corrected)):
         solvers.append((EQUAL_COST, system.refined(finest)))
     solvers += [(REFINED, system.refined(n)) for n in refined]

@@ -5,7 +5,7 @@ test cases.
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -29,8 +29,7 @@ KINDS = (NETWORK, PERSISTENCE, COARSE, EQUAL_COST, REFINED)
 TEXTS = ("run_id", "dataset", "mode", "correction", "net", "trajectory", "physics")
 TIMES = ("vorticity_correlation_time", "correlation_time")  # of the table, the first a model has
 ORDER = ("ONE", "NOG", "WIG")
-# validation stands in for test sets where data have none
-SETS = {"test_interpolation": "interp.", "test_extrapolation": "extrap.", "validation": "valid."}
+SETS = {"test_interpolation": "interp.", "test_extrapolation": "extrap."}
 WHOLE = -1  # stands for the empty frame of whole-rollout metrics while grouping
 GROUP = (*MODEL, "test_set", "subset", "metric", "frame")
 # ONE has its own number of steps, so these alone find the ONE that a model is compared with.
@@ -59,7 +58,7 @@ def read_csv(path) -> pd.DataFrame:
       InputError: if it cannot be read, is not as ``write_checked_csv`` wrote it, or lacks columns,
         as tables of earlier versions do.
     """
-    types = {"frame": "Int64", **dict.fromkeys(TEXTS, str)}
+    types = {"frame": "Int64", "chaotic": bool, **dict.fromkeys(TEXTS, str)}
     # An empty frame is a missing number; an empty label, or a net called "nan", is a text.
     missing = {"frame": [""]}
     try:
@@ -173,7 +172,7 @@ def format_table(
     table = summary[(summary["subset"] == subset) & summary["frame"].isna()]
     counts = table.groupby("modality")[[k for k in MODEL if k != "modality"]].nunique().max()
     varying = [key for key in counts.index if counts[key] > 1]
-    sets = [name for name in SETS if name in set(table["test_set"])]
+    sets = sets_of(set(table["test_set"]))
     rows = []
     for key, model in table.groupby([*varying, "modality"], sort=False):
         *values, modality = key
@@ -189,6 +188,11 @@ def format_table(
     return f"{text}\n\n{_legend(summary, settings)}"
 
 
+def sets_of(present: Collection[str]) -> list[str]:
+    """Test sets in the order of tables; validation where there is none."""
+    return [name for name in SETS if name in present] or ["validation"]
+
+
 def cells(model: pd.DataFrame, sets: list[str]) -> dict[str, str]:
     """The measured cells of one model's row, from its whole-rollout rows of a summary."""
     cells = {}
@@ -198,7 +202,7 @@ def cells(model: pd.DataFrame, sets: list[str]) -> dict[str, str]:
     ends = model[model["metric"] == "divergence_time"]
     errors_of = [errors.loc[name] for name in sets if name in errors.index]
     for row in errors_of:
-        cells[f"error {SETS[row.name]}"] = _value(row)
+        cells[f"error {SETS.get(row.name, 'valid.')}"] = _value(row)
     if len(times):
         sign = "≥ " if times["censored"].max() > 0 else ""
         cells["corr. time"] = f"{sign}{np.average(times['value'], weights=times['n']):.1f}"

@@ -5,16 +5,17 @@ palette for colour-blind readers (Okabe & Ito). Fields use maps of monotone ligh
 prints keep their order; signed fields of flows a diverging one, symmetric about zero.
 """
 
+import itertools
 import pathlib
+import re
 from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from tfunroll.evaluation.results import model_order
-from tfunroll.plots import animation, curved, flows
+from tfunroll.plots import channels, curved, flows
 from tfunroll.plots.curves import curves
-from tfunroll.plots.fields import fields
 from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import rollouts, spectra
 from tfunroll.plots.style import TITLES, Samples, finish, metadata
@@ -34,10 +35,11 @@ def plot_run(
 ) -> list[pathlib.Path]:
     """Writes the pictures of a run; returns their paths.
 
-    All systems: curves, and ``System.figures``. One dimension: rollouts over space and time,
-    spectra. Two: the first channel at some frames, spectra. Flows: vorticity of
-    a case per test set, evolution, rollout.gif, and spectra of periodic ones. Curved grids:
-    fields, values along the body, rollout.gif. Bodies: forces. PNG and PDF but for the animation.
+    All systems: curves, and ``System.figures``. One dimension: rollouts over space and time, of
+    each channel, spectra. Two, in general: each channel of a case per test set, rollout.gif. Flows:
+    vorticity of a case per test set, evolution, rollout.gif, and spectra of periodic ones. Curved
+    grids: fields, values along the body, rollout.gif. Bodies: forces. PNG and PDF but for the
+    animation.
 
     Args:
       out_dir: an existing folder.
@@ -74,15 +76,19 @@ def plot_run(
         paths.append(out / "rollout.gif")
         curved.animate(drawn, system, next(iter(sets)), paths[-1])
     elif drawn:
-        figures["spectra"] = spectra(drawn, system)
+        if system.domain.boundary[-1] == ("periodic", "periodic"):
+            figures["spectra"] = spectra(drawn, system)
+        sets = list(dict.fromkeys(next(iter(drawn.values()))["test_set"]))
         if len(system.domain.shape) == 1:
-            figures["rollouts"] = rollouts(drawn, system)
+            for k, channel in enumerate(system.channels):
+                slug = f"_{_slug(channel)}" if len(system.channels) > 1 else ""
+                figures[f"rollouts{slug}"] = rollouts(drawn, system, k)
         elif len(system.domain.shape) == 2:
-            for name in dict.fromkeys(next(iter(drawn.values()))["test_set"]):
-                rows = animation.rows_of(drawn, name, lambda states: states[..., 0])
-                rows = {model: values[..., None] for model, values in rows.items()}
-                title = animation.title_of(drawn, name, system)
-                figures[f"fields_{TITLES.get(name, name)}"] = fields(rows, system, title)
+            for name, channel in itertools.product(sets, system.channels):
+                slug = f"field_{_slug(channel)}_{TITLES.get(name, name)}"
+                figures[slug] = channels.field(drawn, system, channel, name)
+            paths.append(out / "rollout.gif")
+            channels.animate(drawn, system, system.channels[0], sets[0], paths[-1])
     with_forces = {name: s for name, s in drawn.items() if "reference_forces" in s}
     if with_forces:
         figures["forces"] = forces(with_forces, system)
@@ -96,3 +102,8 @@ def plot_run(
             figure.savefig(paths[-1], dpi=dpi, metadata=metadata(suffix, settings))
             figure.set_layout_engine("none")  # laid out once; the second file keeps the places
     return paths
+
+
+def _slug(name: str) -> str:
+    """A channel's name as part of a file's."""
+    return re.sub(r"\W+", "_", name).strip("_") or "channel"

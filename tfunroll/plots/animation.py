@@ -13,6 +13,7 @@ from tfunroll.plots.style import Drawn, case_title, frame_title, short
 from tfunroll.systems.base import System
 
 ANIMATED = 40  # frames of the animation, at most
+PANELS = 6  # frames of the panels, of fields as wide as high
 FRAMES_PER_SECOND = 10
 
 

@@ -1,19 +1,16 @@
 """States of a case as a picture, whatever the system: over space and time, or in space."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from tfunroll.core import Domain, InputError
-from tfunroll.plots import animation, curved, flows, rollouts
+from tfunroll.plots import channels, curved, flows
+from tfunroll.plots.rollouts import panels as space_time_panels
 from tfunroll.plots.style import finish
 from tfunroll.systems.base import System
-
-MAP = colormaps["viridis"].with_extremes(bad="0.7")
-PANELS = 6  # frames of the panels in space
 
 
 @dataclass(frozen=True)
@@ -25,6 +22,7 @@ class Plain:
     name: str = "states"
     frame_time: float = 1.0
     time_unit: str = "frames"
+    units: Mapping[str, str] = field(default_factory=dict)
     flow: None = None
     pictures: None = None
 
@@ -60,7 +58,8 @@ def fields(
     system = system or Plain.of(next(iter(rows.values())))
     rows = {name: _sound(np.asarray(states, np.float64), limit) for name, states in rows.items()}
     if len(system.domain.shape) == 1:
-        figure = rollouts.panels({title: rows}, system)
+        shown = {name: states[..., 0] for name, states in rows.items()}
+        figure = space_time_panels({title: shown}, system, system.channels[0])
     elif system.flow:
         shown = {name: flows.vorticity_of(states, system) for name, states in rows.items()}
         figure = flows.panels(shown, system, title)
@@ -69,7 +68,8 @@ def fields(
         shown = {name: values_of(states) for name, states in rows.items()}
         figure = curved.panels(shown, system, label, title)
     elif len(system.domain.shape) == 2:
-        figure = _first_channel(rows, system, title)
+        shown = {name: states[..., 0] for name, states in rows.items()}
+        figure = channels.panels(shown, system, system.channels[0], title)
     else:
         raise InputError(f"system {system.name} has three dimensions, which no picture shows")
     finish(figure)
@@ -80,20 +80,3 @@ def _sound(states: np.ndarray, limit: float) -> np.ndarray:
     """Frames that are not finite and within the limit everywhere as NaN."""
     good = np.isfinite(states) & (np.abs(states) <= limit)
     return np.where(good.all(axis=tuple(range(1, states.ndim)), keepdims=True), states, np.nan)
-
-
-def _first_channel(rows, system, title) -> Figure:
-    first = next(iter(rows.values()))[..., 0]
-    low, high = np.nanmin(first), np.nanmax(first)
-    wide = system.domain.shape[1] / system.domain.shape[0]
-
-    def panel(ax, field):
-        image = ax.imshow(field, cmap=MAP, vmin=low, vmax=high, origin="lower")
-        ax.set(xticks=[], yticks=[])
-        place = {"transform": ax.transAxes, "ha": "center", "va": "center", "fontsize": 8}
-        return image, ax.text(0.5, 0.85, "diverged", visible=np.isnan(field).all(), **place)
-
-    shown = {name: states[..., 0] for name, states in rows.items()}
-    count = max(round(PANELS / wide), 2)
-    size = 1.5 * wide, 1.5
-    return animation.in_time(shown, panel, system.channels[0], title, system, count, size)

@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from tfunroll.evaluation.results import SETS
+from tfunroll.evaluation.results import sets_of
 from tfunroll.metrics import flows
 from tfunroll.plots import animation
 from tfunroll.plots.animation import rows_of, title_of
@@ -29,7 +29,6 @@ from tfunroll.plots.style import (
 from tfunroll.systems.base import System
 
 MAP = colormaps["RdBu_r"].with_extremes(bad="0.7")  # red and blue: told apart by colour-blind eyes
-PANELS = 6  # frames of the panels
 VORTICITY = "vorticity ω [1/time unit]"
 CLIP = 99.5  # percentile of |ω| of the reference at which the colours end
 DECADES, RATIOS = 1e10, 1e3  # shown of the spectra: below are rounding errors
@@ -52,7 +51,7 @@ def panels(rows: Mapping[str, np.ndarray], system: System, title: str) -> Figure
         VORTICITY,
         title,
         system,
-        count=max(round(PANELS / wide), 2),
+        count=max(round(animation.PANELS / wide), 2),
         size=(1.5 * wide, 1.5),
     )
 
@@ -126,7 +125,7 @@ def evolution(drawn: Drawn, system: System) -> Figure:
     """
     ended = False
     first = next(iter(drawn.values()))
-    sets = [name for name in SETS if name in set(first["test_set"])]
+    sets = sets_of(set(first["test_set"]))
     grid, styles = system.flow, styles_of(drawn)
     rows = {
         "energy ½⟨u² + v²⟩": flows.kinetic_energy,

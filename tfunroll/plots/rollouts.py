@@ -6,11 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tfunroll.evaluation.results import ORDER, SETS
+from tfunroll.evaluation.results import ORDER, sets_of
 from tfunroll.plots.style import (
     REFERENCE,
     TITLES,
     Drawn,
+    in_units,
     legend,
     parameters,
     short,
@@ -23,10 +24,11 @@ CLIP = 99.5  # percentile of |u| of the first column at which the colours end
 LYAPUNOV_TIMES = 8  # shown in the rollouts: long after that no two of them agree
 
 
-def rollouts(drawn: Drawn, system: System) -> Figure:
+def rollouts(drawn: Drawn, system: System, channel: int = 0) -> Figure:
     """Space-time panels: per test set the reference and each model, below |model − reference|.
 
-    What diverged is grey. Of the baselines the coarse solver alone is drawn.
+    Colours are symmetric about zero, or, for a channel of one sign, span its range. What diverged
+    is grey. Of the baselines the coarse solver alone is drawn.
     """
     first = next(iter(drawn.values()))
     drawn = {name: s for name, s in drawn.items() if name in (*ORDER, "coarse solver")}
@@ -35,22 +37,22 @@ def rollouts(drawn: Drawn, system: System) -> Figure:
     if system.lyapunov_time:
         frames = min(frames, round(LYAPUNOV_TIMES * system.lyapunov_time))
     cases = {}
-    for case in (sets.index(name) for name in SETS if name in sets):
-        rows = {"reference": first["reference"][case, :frames]}
+    for case in (sets.index(name) for name in sets_of(sets)):
+        rows = {"reference": first["reference"][case, :frames, :, channel]}
         for name, sample in drawn.items():
-            lost = sample["diverged"][case, :frames, None, None]
-            rows[name] = np.where(lost, np.nan, sample["prediction"][case, :frames])
-        title = f"{TITLES[sets[case]]}\n{parameters(first['physics'][case], system)}"
-        cases[title] = rows
-    return panels(cases, system)
+            lost = sample["diverged"][case, :frames, None]
+            rows[name] = np.where(lost, np.nan, sample["prediction"][case, :frames, :, channel])
+        set_name = TITLES.get(sets[case], sets[case])
+        cases[f"{set_name}\n{parameters(first['physics'][case], system)}"] = rows
+    return panels(cases, system, system.channels[channel])
 
 
-def panels(cases: Mapping[str, Mapping[str, np.ndarray]], system: System) -> Figure:
-    """Space-time panels of the first channel, a row for each case and a column for each model.
+def panels(cases: Mapping[str, Mapping[str, np.ndarray]], system: System, channel: str) -> Figure:
+    """Space-time panels of a channel, a row for each case and a column for each model.
 
     Args:
-      cases: title -> {name: states [frame, x, channel]}, of equal names. Where the first is
-        "reference", |model − reference| stands below; NaN is grey.
+      cases: title -> {name: values [frame, x]}, of equal names. Where the first is "reference",
+        |model − reference| stands below; NaN is grey.
     """
     columns = list(next(iter(cases.values())))
     per_case = 2 if columns[0] == "reference" and len(columns) > 1 else 1
@@ -61,14 +63,17 @@ def panels(cases: Mapping[str, Mapping[str, np.ndarray]], system: System) -> Fig
     grid = figure.subplots(count, len(columns), squeeze=False, sharex=True, sharey=True)
     for number, (title, rows) in enumerate(cases.items()):
         top, *below = grid[per_case * number : per_case * (number + 1)]
-        first = rows[columns[0]][..., 0].T
+        first = rows[columns[0]].T
         limit = float(np.nanpercentile(np.abs(first), CLIP)) or 1.0
+        low, high = -limit, limit
+        if np.nanmin(first) > 0 or np.nanmax(first) < 0:
+            low, high = np.nanmin(first), np.nanmax(first)
         for ax, (name, states) in zip(top, rows.items(), strict=True):
-            u = states[..., 0].T.astype(np.float64)
-            _panel(ax, u, -limit, limit, STATE_MAP, system.channels[0])
+            u = states.T.astype(np.float64)
+            _panel(ax, u, low, high, STATE_MAP, in_units(channel, system))
             if below and name != columns[0]:
-                under = below[0][columns.index(name)]
-                _panel(under, np.abs(u - first), 0, limit, DIFFERENCE_MAP, "|difference|")
+                under, most = below[0][columns.index(name)], (high - low) / 2
+                _panel(under, np.abs(u - first), 0, most, DIFFERENCE_MAP, "|difference|")
         top[0].set_ylabel("x / L")
         if below:
             below[0][0].axis("off")

@@ -66,6 +66,11 @@ def metadata(suffix: str, source: Mapping[str, object]) -> dict[str, str]:
     return {{".png": "Description", ".pdf": "Subject"}[suffix]: json.dumps(source)}
 
 
+def in_units(name: str, system: System) -> str:
+    """The name of a channel, with its unit where the System knows it: "p [Pa]"."""
+    return f"{name} [{system.units[name]}]" if name in system.units else name
+
+
 def short(name: str) -> str:
     """A name in two lines, for legends."""
     return name.replace(" (", "\n(").replace("equal-cost solver", "equal cost")

@@ -6,6 +6,7 @@ a setting is written down once.
 
 import json
 import math
+import pathlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING
@@ -16,10 +17,12 @@ from tfunroll.files import expand, typed
 if TYPE_CHECKING:  # TensorFlow takes seconds to import; flags and --help need not wait for it
     from tfunroll.stepping.unrolling import Unrolling
     from tfunroll.systems import System
+    from tfunroll.training.ladders import Ladder, Rule
 
 MOST = 2**31 - 1  # of whole numbers; TensorFlow counts with such
 PRECISIONS = ("float32", "float64", "mixed_bfloat16")
 JIT = ("auto", "on", "off")
+AUTO = "auto:"  # begins an automatic curriculum
 DEMO_CURRICULUM = "1:2000,4:800,4:700:1e-4"
 
 
@@ -94,7 +97,19 @@ class RunConfig:
         "ks", "task", "ks, kolmogorov, wake, aerofoil, ks:points=64 or path/to/module.py:SYSTEM"
     )
     dataset_config: str = _flag("tiny", "task", "dataset config, such as tiny or study")
-    data: str = _flag("", "task", "own data: path of its description file (see README)", path=True)
+    data: str = _flag(
+        "",
+        "task",
+        "own data: path of their description (docs/data.md), which may name the system",
+        path=True,
+    )
+    data_memory: float = _flag(
+        0.0,
+        "task",
+        "GB that own data may take; larger ones are read in pieces; a quarter of the memory if 0",
+        least=0,
+        identity=False,
+    )
     keep_steady: bool = _flag(False, "task", "train on flows that are labelled as steady, too")
     data_dir: str = _flag(
         "",
@@ -143,6 +158,7 @@ class RunConfig:
         "",
         "training",
         "stages steps:updates[:learning rate[:warm-up]],…  in place of --steps and --updates; "
+        "auto:1..16:6000[:…] doubles the steps at plateaus; "
         f"with none of the three: {DEMO_CURRICULUM}",
     )
     cut_every: int = _flag(0, "training", "WIG: cut gradients every k steps; 0 never", least=0)
@@ -167,6 +183,23 @@ class RunConfig:
     )
     plateau: int = _flag(
         0, "training", "halve a stage's rate after this many validations without gain", least=0
+    )
+    ladder: str = _flag(
+        "",
+        "training",
+        "refine the solver while training goes on: knob:first..last[:increment], such as "
+        "pressure:2..40:2; see docs/ladders.md",
+    )
+    ladder_step: float = _flag(
+        0.98, "training", "a plateau: the validation error over the one before in its window"
+    )
+    ladder_stop: float = _flag(
+        0.9, "training", "goes up if the last step up brought the error below this part"
+    )
+    ladder_memory: int = _flag(8, "training", "validations that are averaged", least=1)
+    ladder_window: int = _flag(3, "training", "validations that a plateau is seen in", least=2)
+    ladder_finish: float = _flag(
+        0.1, "training", "part of the updates, the last ones, with the solver in full"
     )
     loss: str = _flag(
         "supervised", "training", "supervised, or physics (residual, no reference)", choices=_losses
@@ -227,14 +260,15 @@ class RunConfig:
 
         paths = {f.name for f in fields(self) if f.metadata["path"]}
         expanded = {name: expand(name, getattr(self, name)) for name in paths}
-        system = systems.get(self.system)
+        name = replace(self, **expanded)._system_name()
+        system = systems.get(name)
         config = replace(
             self,
             **expanded,
-            system=systems.full_name(self.system),
+            system=systems.full_name(name),
             net=(net := building.full_name(self.net)),
             initial=self.initial or building.best(net),
-            correction=self.correction or next(iter(system.corrections)),
+            correction=self.correction or next(iter(system.corrections), ""),
             coarse=options.write(*system.coarse_options(self.coarse)),
             level_weights=levels.str_of(levels.read(self.level_weights)),
             horizon=self.horizon or system.horizon,
@@ -243,6 +277,18 @@ class RunConfig:
         )
         config._check(system)
         return config
+
+    def _system_name(self) -> str:
+        """The system; where none but the default is given, the one of the data, if they are own.
+
+        That is what their description names, or, where it names none, these data alone.
+        """
+        from tfunroll import arrays
+
+        default = type(self)().system
+        if self.system != default or not self.data or not pathlib.Path(self.data).exists():
+            return self.system
+        return arrays.named_system(self.data) or self.data
 
     def _default_metrics(self, system: "System") -> tuple[str, ...]:
         defined = self._on_reference_grid(system)
@@ -265,7 +311,30 @@ class RunConfig:
             text = DEMO_CURRICULUM
         if not text:
             return [Stage(self.steps or 1, self.updates or 2000, self.learning_rate)]
+        if self.automatic:
+            return self._automatic_stages(text)
         return [self._stage(part) for part in text.split(",")]
+
+    @property
+    def automatic(self) -> bool:
+        """Whether stages end at plateaus; ``updates`` of each are then those of all together."""
+        return self.curriculum.startswith(AUTO)
+
+    def _automatic_stages(self, text: str) -> list[Stage]:
+        horizons, colon, rest = text.removeprefix(AUTO).partition(":")
+        try:
+            first, last = map(int, horizons.split(".."))
+        except ValueError:
+            first, last = 0, 0
+        if not colon or not 1 <= first < last:
+            raise InputError(
+                f"curriculum={text!r} is not auto:first..last:updates[:learning rate[:warm-up]], "
+                "first < last, such as auto:1..16:6000"
+            )
+        steps = [first]
+        while steps[-1] < last:
+            steps.append(min(2 * steps[-1], last))
+        return [self._stage(f"{m}:{rest}") for m in steps]
 
     def _stage(self, text: str) -> Stage:
         parts = text.strip().split(":")
@@ -291,6 +360,14 @@ class RunConfig:
 
     def describe_stages(self) -> str:
         """The curriculum in words, a line per stage: horizon, updates, learning rate."""
+        if self.automatic:
+            stages = self.stages()
+            first, last = stages[0], stages[-1]
+            return (
+                f"automatic curriculum: horizon {first.steps} doubled at plateaus up to "
+                f"{last.steps}, {first.updates} updates, learning rate {first.learning_rate:g} at "
+                "the beginning of each stage"
+            )
         decay = f" × {self.decay_rate:g} every {self.decay_every} updates" * bool(self.decay_every)
         return "\n".join(
             f"stage {number}: horizon {stage.steps}, {stage.updates} updates, learning rate "
@@ -312,8 +389,30 @@ class RunConfig:
         """Samples per update: ONE sees as many states per update as the unrolled modalities."""
         return self.batch_size * (stage.steps if modality == "ONE" else 1)
 
+    def made_ladder(self) -> "Ladder | None":
+        """What refines the solver; None without one."""
+        from tfunroll.training import ladders
+
+        if not self.ladder:
+            return None
+        rule, more = self.ladder_rule(), {"finish": self.ladder_finish, "updates": self.in_all()}
+        return ladders.Ladder(*ladders.read(self.ladder), **asdict(rule), **more)
+
+    def in_all(self) -> int:
+        """Updates of all stages of a network."""
+        each = [stage.updates for stage in self.stages()]
+        return each[0] if self.automatic else sum(each)
+
+    def ladder_rule(self) -> "Rule":
+        """When ladders, and an automatic curriculum, go up."""
+        from tfunroll.training.ladders import Rule
+
+        return Rule(self.ladder_step, self.ladder_stop, self.ladder_memory, self.ladder_window)
+
     def shared_stages(self) -> int:
         """Leading stages with a horizon of one step: the same for every modality of a seed."""
+        if self.automatic:  # when the first ends depends on the modality
+            return 0
         stages = self.stages()
         count = 0
         while count < len(stages) and stages[count].steps == 1:
@@ -325,6 +424,7 @@ class RunConfig:
         from tfunroll.nets import building
         from tfunroll.stepping import levels
         from tfunroll.stepping.unrolling import Unrolling
+        from tfunroll.training.ladders import Horizons
 
         own_net = user_modules.is_path(self.net)
         for f in fields(self):
@@ -333,7 +433,8 @@ class RunConfig:
         if own_net:
             sizes = ("size", "width", "depth", "widths", "modes")
             building.check_own(self.net, {n: getattr(self, n) for n in sizes}, self.initial)
-        check_choice("correction", self.correction, system.corrections)
+        if self.correction or system.corrections:
+            check_choice("correction", self.correction, system.corrections)
         if not self.modalities:
             raise InputError(f"modalities is empty; allowed: {', '.join(MODALITIES)}")
         if len(set(self.modalities)) < len(self.modalities):
@@ -356,6 +457,17 @@ class RunConfig:
             reference = system.reference()
         for solver in filter(None, (corrected, reference)):
             check_solver(f"a solver of system {system.name}", solver, len(system.channels))
+        if self.automatic:
+            if self.ladder:
+                raise InputError(
+                    f"ladder={self.ladder!r} and curriculum={self.curriculum!r}: a run has one "
+                    "ladder"
+                )
+            horizons = Horizons(len(self.stages()), self.ladder_rule())
+            horizons.check_validations(self.in_all(), self.validate_every)
+        if ladder := self.made_ladder():
+            refined = reference if self.mode == "prediction" else corrected
+            ladder.check(refined, ladder.updates, self.validate_every)
         longest = max(stage.steps for stage in self.stages())
         if longest > 1:  # cut and push-forward must fit the longest horizon
             unrolling = Unrolling(

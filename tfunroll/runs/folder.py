@@ -72,7 +72,8 @@ def shared_folder(config: RunConfig, seed: int) -> pathlib.Path:
 
 def samples(out: pathlib.Path) -> dict[tuple[str, int], dict[str, np.ndarray]]:
     """What was kept for the pictures: (modality, seed) -> Evaluation.samples."""
-    found = {_name(path): _samples(path) for path in sorted(out.glob("*/*/samples.npz"))}
+    paths = _of_networks(out, "samples.npz")
+    found = {network: _samples(path) for network, path in paths.items()}
     if (path := out / BASELINES / "samples.npz").exists():
         found[COARSE, 0] = _samples(path)
     return found
@@ -88,15 +89,13 @@ def _samples(path):
     return arrays
 
 
-def _name(path: pathlib.Path) -> tuple[str, int]:
-    """(modality or SHARED, seed) of a file in a network's folder.
+def _of_networks(out: pathlib.Path, name: str) -> dict[tuple[str, int], pathlib.Path]:
+    """(modality or SHARED, seed) -> the file of this name in RUN/<modality>/<seed>.
 
-    Raises: InputError: if a folder has another name, as one that somebody copied.
+    Folders of other names, as of copies that somebody made, are left alone.
     """
-    kind, seed = path.parent.parent.name, path.parent.name
-    if not seed.isdecimal():
-        raise InputError(f"{path.parent} is no network's folder: its name is no seed; move it away")
-    return kind, int(seed)
+    paths = [path for path in sorted(out.glob(f"*/*/{name}")) if path.parent.name.isdecimal()]
+    return {(path.parent.parent.name, int(path.parent.name)): path for path in paths}
 
 
 def save_samples(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
@@ -107,13 +106,15 @@ def save_samples(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
 
 def histories(out: pathlib.Path) -> dict[tuple[str, int], pd.DataFrame]:
     """What was recorded while training: (modality or SHARED, seed) -> read_history."""
-    return {_name(p): read_history(p.parent) for p in sorted(out.glob(f"*/*/{HISTORY}"))}
+    return {network: read_history(p.parent) for network, p in _of_networks(out, HISTORY).items()}
 
 
-def training_outcomes(out: pathlib.Path, modality: str = "*") -> dict[tuple[str, int], dict]:
-    """(modality, seed) -> Trained.summary of each finished network, of all or of one modality."""
-    paths = sorted(out.glob(f"{modality}/*/{FINISHED}"))
-    return {_name(p): files.read_json(p, Outcome) for p in paths}
+def training_outcomes(out: pathlib.Path) -> dict[tuple[str, int], Outcome]:
+    """(modality, seed) -> Trained.summary of each finished network."""
+    paths = _of_networks(out, FINISHED)
+    return {
+        network: files.read_json(p, Outcome) for network, p in paths.items() if finished(p.parent)
+    }
 
 
 def finished(folder: pathlib.Path) -> bool:

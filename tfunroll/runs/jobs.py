@@ -39,7 +39,10 @@ def load_data(config: RunConfig, report: bool = False) -> data.Dataset:
     """
     system = systems.get(config.system)
     if config.data:
-        dataset = data.load(system, own=config.data, report=report)
+        memory = config.data_memory * 1e9 or None
+        dataset = data.load(
+            system, own=config.data, report=report, dtype=config.dtype, memory=memory
+        )
     else:
         names = config.system, config.dataset_config, config.data_dir, config.keep_steady
         dataset = _built(*names)

@@ -96,14 +96,17 @@ class Plan:
             )
             for stage in config.stages()
         )
-        return Schedule(stages, config.decay_rate, config.decay_every, config.plateau)
+        rule = config.ladder_rule() if config.automatic else None
+        return Schedule(stages, config.decay_rate, config.decay_every, config.plateau, rule)
 
     def callbacks(self, dataset: Dataset) -> list[Callback]:
-        """Validation and checkpoints."""
+        """Validation, what listens to it, and checkpoints."""
         config = self.config
         split, measured = dataset.splits["validation"], self.system.measured
+        ladder = config.made_ladder()
         return [
             Validation(split, config.validate_every, config.horizon, measured),
+            *([ladder] if ladder else []),
             Checkpoint(config.checkpoint_every),
         ]
 

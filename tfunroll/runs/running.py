@@ -243,11 +243,11 @@ def gather(out: pathlib.Path) -> str:
     results.write_csv(summary, out / "summary.csv")
     system, recorded = systems.get(config.system), histories(run_out)
     figures = plots.plot_run(out, summary, samples(out), system, evaluation, recorded)
-    losses = {
-        modality: float(np.mean([outcome["training_loss"] for outcome in outcomes.values()]))
-        for modality in config.modalities
-        if (outcomes := training_outcomes(run_out, modality))
-    }
+    trained = {modality: [] for modality in config.modalities}
+    for (modality, _), outcome in training_outcomes(run_out).items():
+        if modality in trained:
+            trained[modality].append(outcome["training_loss"])
+    losses = {modality: float(np.mean(values)) for modality, values in trained.items() if values}
     text = results.format_table(summary, evaluation, training_loss=losses)
     if lacking := unfinished(config, run_out):
         text += f"\n\nnot trained to their end, so not in this table: {', '.join(lacking)}"
@@ -295,8 +295,11 @@ def _training_tasks(config, out):
 
 
 def _groups(config: RunConfig) -> list[tuple[int, ...]]:
-    """Seeds that train in one program: all on a GPU, which a small network leaves idle."""
-    if machine.gpus():
+    """Seeds that train in one program: all on a GPU, which a small network leaves idle.
+
+    But each climbs a ladder at its own time.
+    """
+    if machine.gpus() and not (config.ladder or config.automatic):
         return [config.seeds]
     return [(seed,) for seed in config.seeds]
 

@@ -25,12 +25,17 @@ def mean_squared_error(
     target: State,
     channels: int | None = None,
     active: np.ndarray | None = None,
+    std: tuple[float, ...] = (),
 ) -> tf.Tensor:
     """Mean of (state − target)² over space and leading channels (None: all), [batch].
 
-    Args: active: where a channel counts, [*space, channel] bool; None: everywhere.
+    Args:
+      active: where a channel counts, [*space, channel] bool; None: everywhere.
+      std: of each channel, in units of which it counts; empty: as it is.
     """
     difference = tf.math.squared_difference(state[..., :channels], target[..., :channels])
+    if std:
+        difference /= tf.constant(np.square(std[:channels]), difference.dtype)
     axes = list(range(1, difference.shape.rank))
     if active is None:
         return tf.reduce_mean(difference, axes)
@@ -46,10 +51,12 @@ class Loss(abc.ABC):
     Attributes:
       compilable: whether XLA can compile it. differentiable: whether it has a gradient by the state
         that enters the step; WIG needs one.
+      solvers: in it, which a ladder may refine.
     """
 
     compilable: bool = True
     differentiable: bool = True
+    solvers: tuple[Solver, ...] = ()
 
     @abc.abstractmethod
     def bind(self, params: Params) -> LevelLoss:
@@ -64,6 +71,10 @@ class Loss(abc.ABC):
 
     def unrolled(self, unrolling: Unrolling) -> "Loss":
         """The same for this unrolling; InputError if it cannot serve it."""
+        return self
+
+    def at(self, knob: str, count: int | tf.Tensor) -> "Loss":
+        """The same with its solvers at another number of a knob: see Solver.at."""
         return self
 
     def __add__(self, other: "Loss") -> "Loss":
@@ -82,6 +93,7 @@ class Supervised(Loss):
     Attributes:
       channels: leading state channels that count; by default those that the network changes.
       active: where a channel counts, [*space, channel] bool; by default where it lives.
+      std: of each channel, in units of which it counts; by default those of the features.
       levels: how much each level counts in the gradient; the loss that is reported remains the
         plain mean over levels, so that trainings can be compared.
     """
@@ -89,9 +101,11 @@ class Supervised(Loss):
     channels: int | None = None
     active: np.ndarray | None = None
     levels: Levels = UNIFORM
+    std: tuple[float, ...] = ()
 
     def fitted(self, stepper: Stepper) -> Loss:
-        return _fitted(self, stepper)
+        fitted, features = _fitted(self, stepper), getattr(stepper, "features", None)
+        return fitted if features is None or self.std else replace(fitted, std=features.std)
 
     def unrolled(self, unrolling: Unrolling) -> Loss:
         weights = relative(self.levels, unrolling)
@@ -101,7 +115,7 @@ class Supervised(Loss):
 
     def bind(self, params: Params) -> LevelLoss:
         return lambda k, before, after, target: mean_squared_error(
-            after, target, self.channels, self.active
+            after, target, self.channels, self.active, self.std
         )
 
 
@@ -135,6 +149,13 @@ class PhysicsResidual(Loss):
     def differentiable(self) -> bool:
         return getattr(self.reference, "differentiable", True)
 
+    @property
+    def solvers(self) -> tuple[Solver, ...]:
+        return (self.reference,)
+
+    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
+        return replace(self, reference=self.reference.at(knob, count))
+
     def fitted(self, stepper: Stepper) -> Loss:
         return _fitted(self, stepper)
 
@@ -158,6 +179,13 @@ class Sum(Loss):
     @property
     def differentiable(self) -> bool:
         return all(term.differentiable for term in self.terms)
+
+    @property
+    def solvers(self) -> tuple[Solver, ...]:
+        return tuple(solver for term in self.terms for solver in term.solvers)
+
+    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
+        return Sum(tuple(term.at(knob, count) for term in self.terms))
 
     def fitted(self, stepper: Stepper) -> Loss:
         return Sum(tuple(term.fitted(stepper) for term in self.terms))
@@ -188,6 +216,13 @@ class Scaled(Loss):
     @property
     def differentiable(self) -> bool:
         return self.term.differentiable
+
+    @property
+    def solvers(self) -> tuple[Solver, ...]:
+        return self.term.solvers
+
+    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
+        return replace(self, term=self.term.at(knob, count))
 
     def fitted(self, stepper: Stepper) -> Loss:
         return replace(self, term=self.term.fitted(stepper))

@@ -84,7 +84,7 @@ def table(gathered: Gathered, markdown: bool = False) -> str:
     """
     summary = gathered.summary
     whole = summary[(summary["subset"] == "all") & summary["frame"].isna()]
-    sets = [name for name in results.SETS if name in set(whole["test_set"])]
+    sets = results.sets_of(set(whole["test_set"]))
     rows = []
     for run_id, label in gathered.labels.items():
         its = whole[(whole["run"] == run_id) & whole["kind"].isin(SHOWN)]
@@ -113,7 +113,7 @@ def progress(gathered: Gathered) -> str:
 def _trainings(run_id: str, path: pathlib.Path) -> list[dict]:
     rows = []
     for (modality, seed), outcome in run_folder.training_outcomes(path).items():
-        values = {k: v for k, v in outcome.items() if k != "reasons"}
+        values = {k: v for k, v in outcome.items() if k not in ("reasons", "ladder")}
         rows.append({"run": run_id, "modality": modality, "seed": seed, **values})
     return rows
 

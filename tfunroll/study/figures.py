@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tfunroll import systems
-from tfunroll.evaluation.results import ORDER, SETS
+from tfunroll.evaluation.results import ORDER, sets_of
 from tfunroll.plots.style import TITLES, finish, legend, metadata, styles_of
 from tfunroll.study import curves, starts, statistics
 from tfunroll.study.findings import sources
@@ -185,7 +185,7 @@ def _error_label(gathered) -> str:
 
 def _rows(gathered, values: pd.Series, label: str) -> Figure:
     """One row per run, a column per test set; dots are seeds, ticks geometric means."""
-    sets = [name for name in SETS if name in set(gathered.table["test_set"])]
+    sets = sets_of(set(gathered.table["test_set"]))
     labels, values = gathered.labels, values.sort_index()
     size = (4.2 * max(len(sets), 1) + 2.2, 1.3 + 0.42 * len(labels))
     figure = Figure(figsize=size, layout="constrained")

@@ -1,13 +1,17 @@
 """The physical systems, by name. A new system is one module here and one line in MODULES.
 
 Each module has ``make(points=…)``, which makes its System on any grid, and SYSTEM, that of the
-registered one. "ks:points=64" names ``ks.make(points=64)``.
+registered one. "ks:points=64" names ``ks.make(points=64)``. A description of own data
+names the System that is these data alone (``described``).
 """
 
 import importlib
+import pathlib
 
 from tfunroll import options, user_modules
+from tfunroll.arrays import is_description
 from tfunroll.core import InputError, check_choice
+from tfunroll.systems import described
 from tfunroll.systems.base import ParamRange, SolverKind, System
 
 MODULES = {
@@ -28,10 +32,13 @@ def __getattr__(name: str):
 
 
 def get(name: str) -> System:
-    """The System called ``name``, such as "ks" or "ks:points=64", or of "path/to/module.py:SYSTEM".
+    """The System called ``name``.
 
+    Args: name: such as "ks" or "ks:points=64", or "path/to/module.py:SYSTEM", or "own.json".
     Raises: InputError: if there is none, or not with these options.
     """
+    if is_description(name):
+        return described.of_file(name)
     if user_modules.is_path(name):
         return _of_file(name)
     module, resolution = _resolution(name)
@@ -40,7 +47,9 @@ def get(name: str) -> System:
 
 def is_registered(name: str) -> bool:
     """Whether a name is, but for its options, one of MODULES."""
-    return not user_modules.is_path(name) and name.partition(":")[0] in MODULES
+    if is_description(name) or user_modules.is_path(name):
+        return False
+    return name.partition(":")[0] in MODULES
 
 
 def _resolution(name: str):
@@ -56,6 +65,8 @@ def full_name(name: str) -> str:
 
     A user's own has its whole path, a registered one no options that are its defaults.
     """
+    if is_description(name):
+        return str(pathlib.Path(name).expanduser().resolve())
     if user_modules.is_path(name):
         return user_modules.full_name("system", name, "SYSTEM")
     return options.write(name.partition(":")[0], _resolution(name)[1])

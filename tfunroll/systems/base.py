@@ -5,15 +5,24 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tfunroll.core import Domain, InputError, Solver, Stepper, check_choice
+from tfunroll.core import (
+    SPLITS,
+    TEST_SPLITS,
+    Domain,
+    InputError,
+    Solver,
+    Stepper,
+    check_choice,
+)
 from tfunroll.metrics import StaggeredGrid
 from tfunroll.options import Options, read
 from tfunroll.stepping.features import Features
 from tfunroll.stepping.steppers import Net, Prediction, SequentialCorrection
 
 MODES = ("correction", "prediction")
-TEST_SPLITS = ("test_interpolation", "test_extrapolation")
-SPLITS = ("train", "validation", *TEST_SPLITS)
+
+__all__ = ["MODES", "SPLITS", "TEST_SPLITS", "ParamRange", "Pictures", "SolverKind", "System",
+           "rates_of_change"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,8 @@ class System:
       frame_time: time between frames. time_unit: what it is counted in, for pictures.
       reference: () -> the solver that makes the data; None where only trajectories are known.
       coarse_kinds: name -> cheap solver that is corrected, the default first: a SolverKind, where
-        it has options, or the solver itself.
+        it has options, or the solver itself. Without any, nor corrections, it is data alone, for
+        mode=prediction.
       coarse_misses: error of one coarse step over that of persistence, beyond which own data are
         suspected of a wrong frame time or wrong axes; good value: below 0.5, which is that of half
         as many frames, and twice that of right data.
@@ -144,6 +154,9 @@ class System:
       figures: name -> (samples by model, system) -> matplotlib Figure: pictures of one's own, which
         every run of this system writes beside the others. Samples are Evaluation.samples.
       resolution: the options that its grid was made with, such as points; it names the datasets.
+      mean, std: of each channel, in units of which networks see states and the loss counts them;
+        empty where both are raw, as of order one.
+      units: name of a channel, parameter or axis -> unit, for pictures.
     """
 
     name: str
@@ -180,10 +193,13 @@ class System:
     pictures: Pictures | None = None
     figures: Mapping[str, Callable] = field(default_factory=dict)
     resolution: Options = field(default_factory=Options)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
-        for name in ("corrections", "coarse_kinds"):
-            if not getattr(self, name):
+        for name, other in (("corrections", "coarse_kinds"), ("coarse_kinds", "corrections")):
+            if not getattr(self, name) and getattr(self, other):
                 raise InputError(f"{name} of system {self.name} is empty; it needs a default")
         for name in ("refined", "on_reference_grid"):
             if self.reference is None and getattr(self, name):
@@ -218,6 +234,8 @@ class System:
             param_scales={name: p.scale for name, p in self.params.items()},
             state_channels=len(self.channels),
             out_channels=self.correction_channels if correcting else self.prediction_channels,
+            mean=self.mean,
+            std=self.std,
             static=self.domain.static,
             active=self.active,
         )
@@ -249,6 +267,8 @@ class System:
 
         Raises: InputError: an unknown name or option, or a value outside its range.
         """
+        if not self.coarse_kinds and not text:
+            return "", Options()
         kinds = {
             name: kind.options if isinstance(kind, SolverKind) else Options
             for name, kind in self.coarse_kinds.items()
@@ -263,6 +283,11 @@ class System:
 
     def corrected(self, correction: str, coarse: str = "") -> Solver:
         """The coarse solver, checked to be one that ``correction`` can correct."""
+        if not self.corrections:
+            raise InputError(
+                f"mode='correction' corrects a solver, and {self.name} is data alone; allowed: "
+                "prediction"
+            )
         check_choice("correction", correction, self.corrections)
         solver = self.coarse(coarse)
         if getattr(solver, "fraction", 1.0) < 1 and correction != "graded":

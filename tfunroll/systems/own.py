@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import tensorflow as tf
 
 from tfunroll.core import Domain, InputError, Solver, check_choice
 from tfunroll.stepping.steppers import ParallelCorrection, SequentialCorrection
@@ -67,6 +68,8 @@ def own_system(
                     f"{field}, a {type(solver).__name__}, has no {needed}; own_system needs a "
                     f"Solver with {', '.join(NEEDED)}"
                 )
+        if solver.compilable:  # an ExternalSolver has checked itself
+            _check_step(field, solver)
     if set(params) != set(coarse.params):
         raise InputError(f"params={sorted(params)}, but the solver's are {sorted(coarse.params)}")
     for field, allowed in params.items():
@@ -110,3 +113,23 @@ def own_system(
         long_horizon=long_horizon,
         prediction_scale=scale,
     )
+
+
+def _check_step(field: str, solver: Solver) -> None:
+    """InputError unless a solver in TensorFlow steps states as its attributes say; by tracing."""
+    state = tf.TensorSpec([2, *solver.shape, solver.channels], tf.float32)
+    params = {name: tf.TensorSpec([2], tf.float32) for name in solver.params}
+    traced = tf.function(lambda state, params: solver.bind(params)(state), autograph=False)
+    try:
+        out = traced.get_concrete_function(state, params).structured_outputs
+    except (TypeError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise InputError(
+            f"{field}, a {type(solver).__name__}, cannot step states {state.shape} with params "
+            f"{list(params)} in float32: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+    if (out.shape, out.dtype) != (state.shape, state.dtype):
+        raise InputError(
+            f"{field}, a {type(solver).__name__}, maps states {state.shape} of float32 to "
+            f"{out.shape} of {out.dtype.name}; shape and dtype must stay"
+        )

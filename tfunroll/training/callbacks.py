@@ -26,6 +26,7 @@ from tfunroll.systems.base import System
 from tfunroll.training.records import HistoryFile, TensorBoardFiles
 
 SECONDS_PER_CHECKPOINT = 300.0  # at most, besides the interval in updates
+ERROR = "validation/relative_error"  # as it is recorded
 
 
 class Callback:
@@ -121,17 +122,20 @@ class Validation(Callback):
             for name, values in self.split.params.items()
         }
 
-        @tf.function(jit_compile=trainer.jit, autograph=False)
-        def validate(flat):
-            reference = truth[:, 1:]
-            states = rollout(trainer.at(flat).bind(params), truth[:, 0], horizon)
-            axes = list(range(1, states.shape.rank))
-            u, r = (field[..., self.measured] for field in (states, reference))
-            error = tf.reduce_mean(tf.math.squared_difference(u, r), axes)
-            error /= tf.reduce_max(tf.square(r), axes)
-            return tf.cast(tf.reduce_mean(error), tf.float32), states[0], reference[0]
+        def compiled(objective):
+            @tf.function(jit_compile=trainer.jit, autograph=False)
+            def validate(flat):
+                reference = truth[:, 1:]
+                states = rollout(objective.at(flat).bind(params), truth[:, 0], horizon)
+                axes = list(range(1, states.shape.rank))
+                u, r = (field[..., self.measured] for field in (states, reference))
+                error = tf.reduce_mean(tf.math.squared_difference(u, r), axes)
+                error /= tf.reduce_max(tf.square(r), axes)
+                return tf.cast(tf.reduce_mean(error), tf.float32), states[0], reference[0]
 
-        self.validate = validate
+            return validate
+
+        self.compiled, self.validate = compiled, compiled(trainer.objective)
 
     def begin(self, fit) -> None:
         self._last = self._pictured = -1
@@ -140,7 +144,7 @@ class Validation(Callback):
         with solver_errors():
             error, *self._states = self.validate(fit.averaged)
         self._last, fit.validation = fit.update, float(error)
-        fit.record({"validation/relative_error": fit.validation})
+        fit.record({ERROR: fit.validation})
         number = fit.update // self.every
         if number & (number - 1) == 0:
             self._picture(fit)
@@ -259,7 +263,11 @@ class Every(Callback):
 
 
 class Plateau(Callback):
-    """Halves the rate of a stage after ``patience`` validations without gain: Schedule.plateau."""
+    """Halves the rate of a stage after ``patience`` validations without gain: Schedule.plateau.
+
+    A ladder is asked first: validations count from when it has no rung left, or going up no longer
+    pays (Fit.settled).
+    """
 
     GAIN = 0.999
 
@@ -270,8 +278,11 @@ class Plateau(Callback):
         self.best, self.waited = np.float32(np.inf), 0
 
     def recorded(self, fit, scalars) -> None:
-        error = scalars.get("validation/relative_error")
+        error = scalars.get(ERROR)
         if error is None:
+            return
+        if not fit.settled:
+            self.best, self.waited = np.float32(np.inf), 0
             return
         if error < self.GAIN * self.best:
             self.best, self.waited = np.float32(error), 0

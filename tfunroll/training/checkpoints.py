@@ -6,7 +6,7 @@ version of this format. NumPy's own reader opens it.
 
 import pathlib
 from collections.abc import Mapping
-from typing import NotRequired
+from typing import Any, NotRequired
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
@@ -32,6 +32,7 @@ class Outcome(TypedDict):
     reasons: tuple[str, ...]
     seconds: float
     processor_seconds: NotRequired[float]  # runs of earlier versions have none
+    ladder: NotRequired[dict[str, Any]]  # of trainings with one, as Ladder.summary says
 
 
 class Last(TypedDict):

@@ -60,11 +60,12 @@ def sample(
     """The windows that were drawn, as a batch.
 
     Args:
-      drawn: trajectories and start frames, each [batch] or [K, batch].
+      drawn: trajectories and start frames, each [batch] or [K, batch], as Windows.fetch gives them.
       noise: standard deviation of noise on the initial states, [*space, channel]; None: none.
       keys: of the noise, [2] or [K, 2]: the same key gives the same noise.
     """
-    trajectory, start = (tf.reshape(part, [-1]) for part in drawn)
+    rank = drawn[0].shape.rank  # beyond it are the states of windows that were fetched
+    trajectory, start = (tf.reshape(part, [-1, *part.shape[rank:]]) for part in drawn)
     states, params = windows.read(trajectory, start, steps)
     initial = states[:, 0]
     if noise is not None:

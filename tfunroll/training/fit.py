@@ -15,7 +15,9 @@ from tfunroll.solvers.external import solver_errors
 from tfunroll.training import core, guard
 from tfunroll.training.callbacks import Checkpoint, Plateau
 from tfunroll.training.checkpoints import Checkpoints, Outcome, finished_at
+from tfunroll.training.ladders import Climbing, Horizons, Ladder
 from tfunroll.training.records import COLUMNS
+from tfunroll.training.schedule import Schedule
 
 UPDATES_PER_CALL = 100  # at most; one host round trip for this many updates
 GUARD_PATIENCE = 200  # skipped updates in a row that stop a training
@@ -45,6 +47,7 @@ class Trained:
       seconds, processor_seconds: of this call; the latter, of all threads, does not depend on what
         else runs.
       history: what was recorded in this call, with columns update, quantity, value.
+      ladder: rungs, and the solver's iterations, where there is one: Climbing.report.
     """
 
     weights: np.ndarray
@@ -56,10 +59,12 @@ class Trained:
     seconds: float
     processor_seconds: float
     history: pd.DataFrame
+    ladder: dict[str, object] | None = None
 
     def summary(self) -> Outcome:
         """All but weights and history, as plain values."""
-        return {name: getattr(self, name) for name in Outcome.__annotations__}
+        values = {name: getattr(self, name) for name in Outcome.__annotations__}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class Fit:
@@ -90,11 +95,14 @@ class Fit:
         self._weights = weights
         self._records: list[tuple[int, str, float]] = []
         plateau = trainer.schedule.plateau
-        own = [*trainer.callbacks, *([Plateau(plateau)] if plateau else [])]
+        own = [*trainer.callbacks, *filter(None, [trainer.horizons()])]
+        own += [Plateau(plateau)] if plateau else []
         if folder is not None and not any(isinstance(c, Checkpoint) for c in own):
             own.append(Checkpoint())
         own.sort(key=lambda callback: isinstance(callback, Checkpoint))
         self.callbacks = [copy.copy(callback) for callback in own]
+        self.climbing = next((c for c in self.callbacks if isinstance(c, Climbing)), None)
+        self.ladder = self.climbing if isinstance(self.climbing, Ladder) else None
 
     # ------------------------------------------------------------- for callbacks
 
@@ -102,6 +110,22 @@ class Fit:
     def averaged(self) -> tf.Tensor:
         """The moving average of the weights, or the weights where none is kept, [P]."""
         return self.state.get("average", self.flat)
+
+    @property
+    def rung(self) -> int | None:
+        """The solver's number for the next update; None where no ladder changes it."""
+        return self.ladder.rung(self) if self.ladder is not None and self.ladder.moves else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether no ladder has a better use for a plateau than the learning rate."""
+        return self.climbing is None or self.climbing.settled or self.climbing.over(self)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The stages of this training; of an automatic schedule, those so far."""
+        ends = self.climbing.begun[1:] if isinstance(self.climbing, Horizons) else ()
+        return self.trainer.schedule.parted([end for end in ends if end >= 0])
 
     @property
     def states_in_all(self) -> int:
@@ -290,6 +314,7 @@ class Fit:
             seconds=time.monotonic() - began,
             processor_seconds=time.process_time() - worked,
             history=pd.DataFrame(self._records, columns=COLUMNS),
+            ladder=None if self.climbing is None else self.climbing.report(self),
         )
 
 
@@ -327,10 +352,11 @@ class Run:
             for fit in self.all:
                 fit.tell("begin")
             self._stack(self.all)
-            schedule = self.trainer.schedule
-            for number in range(len(schedule.stages)):
-                if self.fits and self.fits[0].update < schedule.before(number + 1):
+            number = 0
+            while self.fits and number < len(self.fits[0].schedule.stages):
+                if self.fits[0].update < self.fits[0].schedule.before(number + 1):
                     self._stage(number)
+                number += 1
             for fit in self.fits:
                 fit.tell("end")
                 self.outcomes[fit] = fit.result(began, worked)
@@ -369,7 +395,7 @@ class Run:
         self.seeds = tf.constant(seeds if self.lanes else seeds[0], tf.int64)
 
     def _stage(self, number: int):
-        trainer, schedule = self.trainer, self.trainer.schedule
+        trainer, schedule = self.trainer, self.fits[0].schedule
         stage, before = schedule.stages[number], schedule.before(number)
         end, drawn = before + stage.updates, schedule.drawn(number)
         for fit in self.fits:
@@ -380,9 +406,14 @@ class Run:
                 fit.rate_factor = 1.0
                 fit.tell("enter_stage")
         events = sorted({RECORD_EVERY, *(c.every for c in self.fits[0].callbacks if c.every)})
-        length, compiling = FIRST_CALLS, True
+        most = trainer.updates_per_call(stage.unrolling.steps, stage.batch_size, self.lanes)
+        length, compiling = min(FIRST_CALLS, most), True
         while self.fits and (update := self.fits[0].update) < end:
             stop = min(end, update + length, *(update - update % n + n for n in events))
+            rung = None
+            if len(self.fits) == 1 and (rung := self.fits[0].rung) is not None:
+                full = self.fits[0].ladder.full_from(self.fits[0])
+                stop = min(stop, full) if full > update else stop
             began = time.monotonic()
             factors = [fit.rate_factor for fit in self.fits]
             numbers = (stage.rate, float(stage.warmup), factors if self.lanes else factors[0])
@@ -393,19 +424,24 @@ class Run:
                     self.carry,
                     *(tf.constant(n, tf.int64) for n in (before, drawn, stop)),
                     [tf.constant(n, tf.float32) for n in numbers],
+                    None if rung is None else tf.constant(rung),
                 )
             self._read()
             done = self.fits[0].update
+            for fit in self.fits:
+                if fit.ladder is not None:
+                    fit.ladder.count(fit, done - update, rung)
             if not compiling:
                 seconds = (time.monotonic() - began) / (done - update)
-                length = int(min(max(SECONDS_PER_CALL / seconds, 1), UPDATES_PER_CALL))
+                length = int(min(max(SECONDS_PER_CALL / seconds, 1), most))
             compiling = False
-            lost = [fit for fit in self.fits if self._after_call(fit, number, out, done == end)]
+            lost = [f for f in self.fits if self._after_call(f, number, out, done == end, rung)]
             if any(fit.stopping for fit in self.fits):
                 for fit in self.fits:
                     fit.save()
                 names = ", ".join(fit.name for fit in self.fits)
                 raise TrainingStoppedError(f"{names}, update {done}")
+            end = self.fits[0].schedule.before(number + 1)  # an automatic stage may be over
             if lost:
                 self._stack([fit for fit in self.fits if fit not in lost])
 
@@ -413,7 +449,7 @@ class Run:
         for lane, fit in enumerate(self.fits):
             fit.take(self.carry, lane if self.lanes else None)
 
-    def _after_call(self, fit: Fit, number: int, out, ended: bool) -> bool:
+    def _after_call(self, fit: Fit, number: int, out, ended: bool, rung: int | None) -> bool:
         """The turns of a network's callbacks; True if it cannot go on."""
         if fit.skipped_in_row:
             stopping = fit.skipped_in_row >= GUARD_PATIENCE
@@ -421,7 +457,10 @@ class Run:
                 reason = self.trainer.diagnose(fit, number)
                 fit.reasons.append(f"update {fit.update}: {reason}")
                 fit.tell("skipped", reason)
-            if stopping:
+            if stopping and fit.ladder is not None and fit.ladder.go_up(fit):
+                self.carry["guard"] = guard.forgive(self.carry["guard"])  # of looser physics
+                self._read()
+            elif stopping:
                 fit.save()
                 self.outcomes[fit] = fit.diverged()
                 return True
@@ -434,8 +473,10 @@ class Run:
                 "training/gradient_norm": own["gradient_norm"],
                 "training/loss": fit.loss,
                 "training/skipped": fit.skipped,
-                "training/horizon": self.trainer.schedule.stages[number].unrolling.steps,
+                "training/horizon": fit.schedule.stages[number].unrolling.steps,
             }
+            if rung is not None:
+                values["training/rung"] = rung
             norms = enumerate(own["by_step"].numpy(), start=1)
             fit.record(values | {f"gradient_by_step/{k:02d}": norm for k, norm in norms})
         for callback in turns:

@@ -1,7 +1,8 @@
 """Schedules: stages of unrolled training, with their learning rates and places in the data."""
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from tfunroll.core import InputError
 from tfunroll.stepping.unrolling import Unrolling
+from tfunroll.training.ladders import Rule
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Schedule:
       stages: at least one.
       decay_rate, decay_every: see above; 0: no decay.
       plateau: a stage's rate is halved after this many validations without gain; 0: never.
+      automatic: the stages, of growing horizons, end at plateaus of the validation error by this
+        Rule, and the ``updates`` of each are those of all together. None: each has its own.
     Raises: InputError: impossible numbers.
     """
 
@@ -64,6 +68,7 @@ class Schedule:
     decay_rate: float = 0.9
     decay_every: int = 2000
     plateau: int = 0
+    automatic: Rule | None = None
 
     def __post_init__(self):
         if not self.stages:
@@ -76,6 +81,10 @@ class Schedule:
         for name in ("decay_every", "plateau"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}={getattr(self, name)} must be at least 0")
+        if self.automatic and len({stage.updates for stage in self.stages}) > 1:
+            raise InputError(
+                "stages of an automatic Schedule share their updates: give all the same number"
+            )
 
     @staticmethod
     def of(stages: "Schedule | Stage | Iterable[Stage]") -> "Schedule":
@@ -87,7 +96,18 @@ class Schedule:
     @property
     def updates(self) -> int:
         """Of all stages."""
-        return self.before(len(self.stages))
+        return self.stages[0].updates if self.automatic else self.before(len(self.stages))
+
+    def parted(self, ends: Sequence[int]) -> "Schedule":
+        """Of an automatic schedule the stages so far: those that ended there, and the next one."""
+        if not self.automatic:
+            return self
+        parts = zip(self.stages, itertools.pairwise((0, *ends, self.updates)), strict=False)
+        stages = tuple(
+            replace(stage, updates=end - begin, warmup=min(stage.warmup, end - begin))
+            for stage, (begin, end) in parts
+        )
+        return replace(self, stages=stages, automatic=None)
 
     @property
     def states(self) -> int:
@@ -95,7 +115,13 @@ class Schedule:
         return self.states_at(self.updates)
 
     def states_at(self, update: int) -> int:
-        """States that the first ``update`` updates process."""
+        """States that the first ``update`` updates process.
+
+        Of an automatic schedule at most: as if all were of its longest horizon.
+        """
+        if self.automatic:
+            last = self.stages[-1]
+            return min(update, self.updates) * last.batch_size * last.unrolling.steps
         total = 0
         for number, stage in enumerate(self.stages):
             done = min(max(0, update - self.before(number)), stage.updates)
