@@ -11,6 +11,7 @@ from tfunroll.plots.style import (
     REFERENCE,
     TITLES,
     Drawn,
+    finite,
     in_units,
     legend,
     parameters,
@@ -64,10 +65,11 @@ def panels(cases: Mapping[str, Mapping[str, np.ndarray]], system: System, channe
     for number, (title, rows) in enumerate(cases.items()):
         top, *below = grid[per_case * number : per_case * (number + 1)]
         first = rows[columns[0]].T
-        limit = float(np.nanpercentile(np.abs(first), CLIP)) or 1.0
+        known = finite(first)
+        limit = float(np.percentile(np.abs(known), CLIP)) or 1.0
         low, high = -limit, limit
-        if np.nanmin(first) > 0 or np.nanmax(first) < 0:
-            low, high = np.nanmin(first), np.nanmax(first)
+        if known.min() > 0 or known.max() < 0:
+            low, high = known.min(), known.max()
         for ax, (name, states) in zip(top, rows.items(), strict=True):
             u = states.T.astype(np.float64)
             _panel(ax, u, low, high, STATE_MAP, in_units(channel, system))

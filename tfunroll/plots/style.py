@@ -93,6 +93,12 @@ def parameters(physics: str, system: System) -> str:
     return ", ".join(texts)
 
 
+def finite(values: np.ndarray) -> np.ndarray:
+    """The values that say where colours end: 0 and 1 where all has diverged."""
+    known = values[np.isfinite(values)]
+    return known if known.size else np.array([0.0, 1.0])
+
+
 def time_label(system: System) -> str:
     """Of an axis of time."""
     return f"time [{system.time_unit}]"
