@@ -43,6 +43,7 @@ from tfunroll.runs.jobs import (
 )
 from tfunroll.runs.models import check_start
 from tfunroll.runs.plan import Plan
+from tfunroll.training.records import EVENTS
 
 # In a folder: results of an evaluation that is not complete yet, and of one that is and takes the
 # place of the old; too deep for gather's globs.
@@ -78,6 +79,7 @@ def run(config: RunConfig) -> str:
         outcome = workers.run_tasks(work.tasks, count, work.states, "training", [work.lock])
         error = failures.error_of(outcome, "--resume tries again")
         if error is None:
+            forget_shared_events(config)
             return gather(pathlib.Path(config.out))
         if saved_results(pathlib.Path(config.out)) is not None:
             print(gather(pathlib.Path(config.out)), flush=True)
@@ -139,6 +141,12 @@ def prepared(config: RunConfig) -> Iterator[Work]:
             write_json(out / provenance.FILE, provenance.record(config, dataset))
             write_json(out / "config.json", asdict(config))
         yield Work(_training_tasks(config, out), total_states(config), lock)
+
+
+def forget_shared_events(config: RunConfig) -> None:
+    """Once all networks are trained: TensorBoard shows the shared stages as their beginning."""
+    for path in pathlib.Path(config.out).glob(f"{SHARED}/*/{EVENTS}"):
+        path.unlink()
 
 
 def complete(config: RunConfig) -> bool:

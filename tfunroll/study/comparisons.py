@@ -12,6 +12,7 @@ from tfunroll.evaluation.results import EQUAL_COST, ORDER, SETS
 from tfunroll.runs.folder import SHARED
 from tfunroll.study import curves, statistics
 from tfunroll.study.findings import AGREES, DIFFERS, OPEN, PARTLY, Finding
+from tfunroll.user_modules import short_name
 
 SIGNIFICANT = 0.05
 PAPER_RATIOS = {"NOG": 0.77, "WIG": 0.62}
@@ -70,7 +71,7 @@ def correction(gathered) -> Finding | None:
         if pair and alike and has(errors, a, "NOG") and has(errors, b, "WIG"):
             logs = statistics.log_ratio(errors, (b, "WIG"), (a, "NOG"))
             name = " ".join(gathered.labels[a].replace("correction", "").split())
-            parts.append((name or x.net, logs))
+            parts.append((name or short_name(x.net), logs))
     if not parts:
         return None
     per_seed = pd.concat([logs.mean(axis=1) for _, logs in parts], axis=1).mean(axis=1)
