@@ -217,7 +217,7 @@ class RunConfig:
         from tfunroll.nets.initial import best
         from tfunroll.stepping import levels
 
-        name = self._system_name()
+        name = system_name(self.system, self.data)
         system = systems.get(name)
         config = replace(
             self,
@@ -232,18 +232,6 @@ class RunConfig:
         )
         config._check(system)
         return config
-
-    def _system_name(self) -> str:
-        """The system; where none but the default is given, the one of the data, if they are own.
-
-        That is what their description names, or, where it names none, these data alone.
-        """
-        from tfunroll import arrays
-
-        default = type(self)().system
-        if self.system != default or not self.data or not pathlib.Path(self.data).exists():
-            return self.system
-        return arrays.named_system(self.data) or self.data
 
     def _default_metrics(self, system: "System") -> tuple[str, ...]:
         defined = self._on_reference_grid(system)
@@ -452,6 +440,18 @@ class RunConfig:
             if f.name != "resume":
                 lines.append(f"--{f.name}={value}")
         return "\n".join(lines) + "\n"
+
+
+def system_name(system: str, data: str) -> str:
+    """The system of a run; where none but the default is given, that of the data, if they are own.
+
+    That is what their description names, or, where it names none, these data alone.
+    """
+    from tfunroll import arrays
+
+    if system != RunConfig.system or not data or not pathlib.Path(data).expanduser().exists():
+        return system
+    return arrays.named_system(data) or data
 
 
 def translated(values: dict) -> dict:
