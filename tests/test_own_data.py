@@ -11,6 +11,8 @@ from trainings import trainer_of
 import tfunroll
 from tfunroll import arrays, data, systems
 from tfunroll.core import InputError
+from tfunroll.evaluation.evaluator import Persistence
+from tfunroll.plots import animation
 from tfunroll.runs import running, saved_model
 from tfunroll.runs.config import RunConfig
 from tfunroll.systems import described
@@ -318,6 +320,20 @@ def test_a_short_description_says_what_is_in_the_array(described_as):
     assert made.states.shape == (6, FRAMES, POINTS, 1)
     assert (made.channels, made.frame_time, made.boundary, made.spacing) == ((), None, None, None)
     assert described.METRICS
+
+
+def test_data_without_a_test_set_are_evaluated_on_validation(described_as, tmp_path, monkeypatch):
+    monkeypatch.setattr(animation, "ANIMATED", 2)
+    splits = {"train": [0, 1, 2, 5], "validation": [3, 4]}
+    loaded = data.load(own=described_as(plane(), **PLANE | {"splits": splits}), report=False)
+    compared = tfunroll.evaluate(Persistence(), loaded, name="WIG", against=(), jit=False)
+    assert "error valid." in str(compared)
+    names = {path.name for path in compared.plot(tmp_path / "out")}
+    pictures = {f"{n}.png" for n in ("curves", "spectra", "field_h_validation")}
+    assert names >= {"rollout.gif", *pictures}
+    loaded = data.load(own=described_as(waves(), **LINE | {"splits": splits}), report=False)
+    compared = tfunroll.evaluate(Persistence(), loaded, name="WIG", against=(), jit=False)
+    assert "rollouts.png" in {path.name for path in compared.plot(tmp_path / "out")}
 
 
 @pytest.mark.slow

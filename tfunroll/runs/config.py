@@ -222,6 +222,7 @@ class RunConfig:
         config = replace(
             self,
             system=systems.full_name(name),
+            data=full_path(self.data),
             initial=self.initial or best(self.net),
             correction=self.correction or next(iter(system.corrections), ""),
             coarse=options.write(*system.coarse_options(self.coarse)),
@@ -440,6 +441,11 @@ class RunConfig:
             if f.name != "resume":
                 lines.append(f"--{f.name}={value}")
         return "\n".join(lines) + "\n"
+
+
+def full_path(data: str) -> str:
+    """A description's path that means the same in every folder; empty if there is none."""
+    return str(pathlib.Path(data).expanduser().resolve()) if data else ""
 
 
 def system_name(system: str, data: str) -> str:
