@@ -3,6 +3,8 @@
 import json
 import pathlib
 
+import numpy as np
+
 from tfunroll import systems
 from tfunroll.core import InputError, Stepper
 from tfunroll.files import write_json
@@ -34,7 +36,7 @@ def describe(path: str | pathlib.Path) -> tuple[RunConfig, Features]:
 
     Raises:
       InputError: if the folder holds no trained network, or one of other channels than its system
-        has now.
+        has now, or of own data that have changed since.
     """
     try:
         description = json.loads((pathlib.Path(path) / FILE).read_text())
@@ -53,7 +55,20 @@ def describe(path: str | pathlib.Path) -> tuple[RunConfig, Features]:
                 f"path={str(path)!r}: the network has {name}={saved}, system={config.system} with "
                 f"mode={config.mode} needs {wanted}"
             )
+    if features.std and not _same_scales(features, now):
+        raise InputError(
+            f"path={str(path)!r}: the network was trained on states of std={features.std}, but "
+            f"those of system={config.system} have {now.std}: put its data back"
+        )
     return config, features
+
+
+def _same_scales(features: Features, now: Features) -> bool:
+    """Whether mean and std are those of the same data, but for rounding."""
+    off = np.subtract(features.mean, now.mean) if now.std else np.inf
+    return np.allclose(features.std, now.std or np.inf, 1e-5) and bool(
+        np.all(np.abs(off) <= 1e-5 * np.array(features.std))
+    )
 
 
 def check_start(path: pathlib.Path, config: RunConfig) -> None:

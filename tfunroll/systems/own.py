@@ -8,8 +8,8 @@ from tfunroll.core import Domain, InputError, check_choice
 from tfunroll.solvers.external import ExternalSolver
 from tfunroll.stepping.steppers import ParallelCorrection, SequentialCorrection
 from tfunroll.systems.base import SPLITS, ParamRange, System
+from tfunroll.systems.described import METRICS
 
-METRICS = ("relative_error", "mse", "nrmse", "correlation_time", "divergence_time")
 CORRECTIONS = {"sequential": SequentialCorrection, "parallel": ParallelCorrection}
 
 
