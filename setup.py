@@ -6,29 +6,16 @@ from setuptools import setup
 
 HERE = pathlib.Path(__file__).parent
 
-PACKAGES = {
-    "tfunroll": "tfunroll",
-    "tfunroll.arrays": "tfunroll/arrays",
-    "tfunroll.ops": "tfunroll/ops",
-    "tfunroll.solvers": "tfunroll/solvers",
-    "tfunroll.nets": "tfunroll/nets",
-    "tfunroll.metrics": "tfunroll/metrics",
-    "tfunroll.plots": "tfunroll/plots",
-    "tfunroll.systems": "tfunroll/systems",
-    "tfunroll.validation": "tfunroll/validation",
-    "tfunroll.study": "tfunroll/study",
-    "tfunroll.stepping": "tfunroll/stepping",
-    "tfunroll.data": "tfunroll/data",
-    "tfunroll.evaluation": "tfunroll/evaluation",
-    "tfunroll.runs": "tfunroll/runs",
-    "tfunroll.training": "tfunroll/training",
-    "tfunroll.commands": "tfunroll/commands",
-    "tfunroll.datasets": "datasets",
-    "tfunroll.datasets.kuramoto_sivashinsky": "datasets/kuramoto_sivashinsky",
-    "tfunroll.datasets.kolmogorov_flow": "datasets/kolmogorov_flow",
-    "tfunroll.datasets.cylinder_wake": "datasets/cylinder_wake",
-    "tfunroll.datasets.transonic_aerofoil": "datasets/transonic_aerofoil",
-}
+
+def packages():
+    """Import name and folder of every folder that has an __init__.py."""
+    for root, folder in (("tfunroll", "tfunroll"), ("tfunroll.datasets", "datasets")):
+        for path in sorted((HERE / folder).rglob("__init__.py")):
+            inside = path.parent.relative_to(HERE / folder).parts
+            yield ".".join([root, *inside]), path.parent.relative_to(HERE).as_posix()
+
+
+PACKAGES = dict(packages())
 
 # Its codec "pickle" runs code that an array's settings bring along: arrays/formats.py refuses it.
 NUMCODECS = "numcodecs>=0.16.2,<0.17"
@@ -57,6 +44,8 @@ setup(
         "matplotlib>=3.9,<4",
         "tensorboard>=2.20,<2.22",  # tf.summary needs it; TensorFlow 2.21 no longer pulls it in
         "absl-py>=2.1,<3",
+        "pydantic>=2.8,<3",
+        "typing_extensions>=4.12,<5",
         "tqdm>=4.66,<5",
         "psutil>=5.9,<8",
         "h5py>=3.11,<4",
@@ -66,6 +55,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "test": [
             "pytest>=8,<10",
+            "hypothesis>=6.100,<7",
             "pytest-xdist>=3.6,<4",
             "dill>=0.3.8,<0.5",  # tensorflow_datasets.testing
             "build>=1.2,<2",

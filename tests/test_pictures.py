@@ -13,7 +13,7 @@ from tfunroll import systems
 from tfunroll.core import Domain
 from tfunroll.evaluation.results import SETS
 from tfunroll.metrics import flows as measures
-from tfunroll.plots import animation, curved, fields, flows
+from tfunroll.plots import animation, channels, curved, flows
 from tfunroll.plots.curves import curves
 from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import rollouts, spectra
@@ -89,10 +89,10 @@ def test_curves():
 
 def test_spectra(waves):
     _, drawn = waves
-    figure = spectra(drawn)
+    figure = spectra(drawn, KS)
     assert [ax.get_title().split("\n") for ax in figure.axes] == [
-        ["interpolation", "domain_size=8"],
-        ["extrapolation", "domain_size=8"],
+        ["interpolation", "domain size 8 [2π]"],
+        ["extrapolation", "domain size 8 [2π]"],
     ]
     assert in_legend(figure) == {"reference", *ERRORS}
     for ax in figure.axes:
@@ -163,7 +163,7 @@ def test_vorticity(vortices):
 def test_spectra_of_flows(vortices):
     figure = flows.spectra(vortices, FLOW)
     upper, lower = labelled(figure, "energy"), labelled(figure, "E / reference")
-    for ax, ratio, title in zip(upper, lower, ("reynolds=600", "reynolds=1000"), strict=True):
+    for ax, ratio, title in zip(upper, lower, ("reynolds 600", "reynolds 1000"), strict=True):
         assert title in ax.get_title()
         assert set(lines(ax)) == {"reference", *vortices}
         for name, (k, energy) in lines(ax).items():
@@ -207,11 +207,15 @@ def test_forces():
     drawn["coarse solver"]["prediction"] = np.zeros((1, 30, 2))
     figure = forces(with_divergence(drawn), dataclasses.replace(KS, frame_time=0.5))
     assert [ax.get_ylabel() for ax in figure.axes] == ["drag coefficient", "lift coefficient"]
-    assert "interpolation, reynolds=150" in figure.axes[0].get_title()
+    assert "interpolation, reynolds 150" in figure.axes[0].get_title()
     assert "[time units]" in figure.axes[1].get_xlabel()
+    assert "line ends: diverged" in in_legend(figure)
     for component, ax in enumerate(figure.axes):
         shown = lines(ax)
         assert set(shown) == {"reference", "ONE", "coarse solver"}
+        (end,) = [line for line in ax.get_lines() if line.get_label() == "_end"]
+        last = 0.5 * BLOWN, reference[0, BLOWN - 1, component]
+        np.testing.assert_allclose(np.ravel(end.get_data()), last)
         np.testing.assert_allclose(shown["reference"], [0.5 * t, reference[0, :, component]])
         np.testing.assert_allclose(shown["ONE"][1], reference[0, :, component] + 0.01)
         np.testing.assert_array_equal(np.isnan(shown["coarse solver"][1]), t > BLOWN)
@@ -251,7 +255,7 @@ def test_fields_on_a_curved_grid(aerofoils):
     (bar,) = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
     assert bar.get_ylabel() == label
     for column, frame in enumerate((0, 2, 5, 7)):
-        assert rows[0, column].get_title().startswith(f"frame {frame + 1}, t = ")
+        assert rows[0, column].get_title().startswith(f"frame {frame + 1}\nt = ")
         density = aerofoils["WIG"]["reference"][0, frame, ..., 0]
         images = [row[column].collections[0].get_array() for row in rows]
         np.testing.assert_allclose(images[0].reshape(density.shape), density)
@@ -267,15 +271,25 @@ def test_values_along_the_body(aerofoils):
     label, measure = AERO.pictures.surface
     given = {"mach": np.array([0.6])}
     wanted = measure(aerofoils["WIG"]["reference"], given)[0]
-    last, mean = (labelled(figure, f"{label}, {what}")[0] for what in ("last frame", "mean"))
-    assert set(lines(last)) == {"reference", "WIG", "coarse solver"}
-    np.testing.assert_allclose(lines(last)["reference"], [AERO.pictures.places, wanted[-1]])
-    np.testing.assert_allclose(lines(mean)["reference"][1], wanted.mean(0))
+    wig, coarse = figure.axes
+    assert (wig.get_ylabel(), coarse.get_ylabel()) == ("WIG", "coarse solver")
+    assert figure.get_supylabel() == label
+    assert wig.get_title() == "interpolation, Ma 0.6, Re 10000, incidence 8 [degrees]"
     theirs = measure(aerofoils["WIG"]["prediction"], given)[0]
-    np.testing.assert_allclose(lines(last)["WIG"][1], theirs[-1])
-    assert np.isnan(lines(last)["coarse solver"][1]).all()
-    assert last.get_ylim()[0] > last.get_ylim()[1]  # suction upwards
-    assert mean.get_xlabel() == "x/c"
+    drawn = [line.get_data() for line in wig.get_lines() if len(line.get_xdata())]
+    for (x, y), values in zip(
+        drawn, (wanted.mean(0), wanted[-1], theirs.mean(0), theirs[-1]), strict=True
+    ):
+        np.testing.assert_array_equal(x, AERO.pictures.places)
+        np.testing.assert_allclose(y, values)
+    theirs = measure(aerofoils["coarse solver"]["prediction"][:, :BLOWN], given)[0]
+    np.testing.assert_allclose(coarse.get_lines()[2].get_ydata(), theirs.mean(0))
+    assert [t.get_text() for t in coarse.texts] == [f"diverged at frame {BLOWN + 1}"]
+    assert in_legend(figure) == {
+        f"{model}, {what}" for model in ("reference", "model") for what in ("mean", "last frame")
+    }
+    assert wig.get_ylim()[0] > wig.get_ylim()[1]  # suction upwards
+    assert coarse.get_xlabel() == "x/c"
 
 
 # ---------------------------------------------------------------------- own data
@@ -285,7 +299,8 @@ OWN = dataclasses.replace(
     domain=Domain((6, 12), (("zero", "zero"), ("periodic", "periodic")), spacing=(1.0, 0.5)),
     channels=("h", "p"),
     flow=None,
-    units={"p": "Pa", "time": "s"},
+    units={"p": "Pa"},
+    time_unit="s",
 )
 
 
@@ -311,11 +326,11 @@ def plane(model_error, lost_from=None):
 @pytest.mark.parametrize(("channel", "label"), [("h", "h"), ("p", "p [Pa]")])
 def test_fields_of_own_data(channel, label):
     drawn = {"coarse solver": plane(0.5, lost_from=0), "WIG": plane(0.1)}
-    figure = fields.field(drawn, OWN, channel, "test_extrapolation")
+    figure = channels.field(drawn, OWN, channel, "test_extrapolation")
     panels = [ax for ax in figure.axes if ax.get_images()]
     rows = np.reshape(panels, (3, animation.PANELS))  # a domain as wide as high
     assert [ax.get_ylabel() for ax in rows[:, 0]] == ["reference", "coarse solver", "WIG"]
-    assert figure.get_suptitle() == "extrapolation, a=2"
+    assert figure.get_suptitle() == "extrapolation, a 2"
     (bar,) = [ax for ax in figure.axes if not ax.get_images()]
     assert bar.get_ylabel() == label
     k = OWN.channels.index(channel)
@@ -323,7 +338,7 @@ def test_fields_of_own_data(channel, label):
         np.linspace(0, FRAMES - 1, animation.PANELS).round().astype(int)
     ):
         time = (frame + 1) * OWN.frame_time
-        assert rows[0, column].get_title() == f"frame {frame + 1}\nt = {time:.2f} s"
+        assert rows[0, column].get_title() == f"frame {frame + 1}\nt = {time:.4g} s"
         for row, name, key in ((0, "WIG", "reference"), (2, "WIG", "prediction")):
             image = rows[row, column].get_images()[0]
             np.testing.assert_allclose(image.get_array(), drawn[name][key][1, frame, ..., k])
@@ -341,7 +356,7 @@ def test_cells_of_a_body_are_left_out():
     mask = np.ones(OWN.domain.shape, bool)
     mask[2:4, 3:5] = False
     system = dataclasses.replace(OWN, domain=dataclasses.replace(OWN.domain, mask=mask))
-    figure = fields.field({"WIG": plane(0.1)}, system, "h", "test_interpolation")
+    figure = channels.field({"WIG": plane(0.1)}, system, "h", "test_interpolation")
     for ax in figure.axes[:-1]:
         hidden = np.ma.getmaskarray(ax.get_images()[0].get_array())
         np.testing.assert_array_equal(hidden, ~mask)

@@ -7,8 +7,8 @@ from absl import flags
 
 from tfunroll.runs import cli
 
-cli.define("export", "run", "", "folder of a trained network: RUN/<modality>/<seed>")
-cli.define("export", "out", "", "folder to write")
+cli.define("export", "run", "", "folder of a trained network: RUN/<modality>/<seed>", path=True)
+cli.define("export", "out", "", "folder to write", path=True)
 
 
 def main() -> None:

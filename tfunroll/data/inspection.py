@@ -65,10 +65,9 @@ def contents(system: System, dataset) -> str:
             pairs += u[1:, ..., 0].size
     change = np.sqrt(squares / pairs)
     where = ", read in pieces" if isinstance(first, Pieces) else ""
-    time = system.units.get("time", system.units.get("frame", ""))
     lines = [
         f"{dataset.config}: trajectories {counts}; {first.shape[1]} frames, {space} points, "
-        f"{first.dtype}{where}; frame time {system.frame_time:g} {time}".rstrip()
+        f"{first.dtype}{where}; frame time {system.frame_time:g} {system.time_unit}"
     ]
     for k, name in enumerate(system.channels):
         unit = f" {system.units[name]}" if name in system.units else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from tfunroll import arrays, datasets, machine, systems
 from tfunroll.arrays import Pieces
@@ -19,6 +20,16 @@ from tfunroll.datasets.guards import command, refuse_outdated
 from tfunroll.systems import System
 
 MEMORY = 0.25  # part of the job's memory that own data may take before they stay in their files
+
+
+class DataRecord(TypedDict):
+    """What a run remembers of its data; splits: {name: (trajectories, frames)}."""
+
+    dataset: str
+    config: str
+    version: str
+    fingerprint: str
+    splits: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,15 @@ class Trajectories:
             system.check_params(self.params)
         except InputError as error:
             raise InputError(f"{where}: params: {error}") from None
+
+
+def check_split(field: str, given: Trajectories) -> Trajectories:
+    """What was given; InputError unless it is one split."""
+    if not isinstance(given, Trajectories):
+        raise InputError(
+            f"{field} is a {type(given).__name__}; needed: a split of a Dataset, like data.train"
+        )
+    return given
 
 
 @dataclass(frozen=True)
@@ -136,17 +156,14 @@ class Dataset:
                     digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()[:16]
 
-    def record(self) -> dict[str, object]:
-        """What a run remembers of its data: JSON values.
-
-        "dataset", "config", "version", "fingerprint", and "splits": {name: [trajectories, frames]}.
-        """
+    def record(self) -> DataRecord:
+        """What a run remembers of its data."""
         return {
             "dataset": self.name,
             "config": self.config,
             "version": self.version,
             "fingerprint": self.fingerprint,
-            "splits": {name: list(t.states.shape[:2]) for name, t in self.splits.items()},
+            "splits": {name: t.states.shape[:2] for name, t in self.splits.items()},
         }
 
 
@@ -313,8 +330,11 @@ def of(
     if "train" not in splits:
         raise InputError(f"splits={', '.join(splits) or 'none'}: needed is train")
     made = {}
-    for split, (states, params) in splits.items():
+    for split, given in splits.items():
         check_choice("splits", split, SPLITS)
+        if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping)):
+            raise InputError(f"{split} must be a pair (states, {{name of a parameter: values}})")
+        states, params = given
         states = np.asarray(states, dtype)
         count = len(states)
         made[split] = Trajectories(

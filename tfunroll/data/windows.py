@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfunroll.arrays import Pieces
 from tfunroll.core import InputError, Params
-from tfunroll.data.trajectories import Trajectories
+from tfunroll.data.trajectories import Trajectories, check_split
 
 HELD = 2**26  # bytes of windows that are read ahead of a compiled call, at most
 
@@ -33,7 +33,7 @@ class Windows:
     streamed = False  # whether windows are fetched outside the graph
 
     def __init__(self, trajectories: Trajectories, dtype: str = "float32"):
-        states = trajectories.states
+        states = check_split("data", trajectories).states
         self.trajectories, self.frames = states.shape[:2]
         self._ids = trajectories.ids
         self._params = {k: tf.constant(v, dtype) for k, v in trajectories.params.items()}

@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from tfunroll.core import InputError
 from tfunroll.evaluation.averages import MIN_SEEDS, TOO_FEW, combine, paired_p, scores
-from tfunroll.files import replacing, why
+from tfunroll.files import check_checksum, replacing, why, write_checksum
 
 # What was stepped. kind: one of KINDS; refinement: cells of a baseline solver's grid per cell of
 # the networks' grid and axis, substeps: its sub-steps per frame; 0 and 0 for what is no solver.
@@ -43,16 +43,26 @@ def write_csv(table: pd.DataFrame, path) -> None:
         table.to_csv(new, index=False, float_format="%.9g")
 
 
+def write_checked_csv(table: pd.DataFrame, path: pathlib.Path) -> None:
+    """``write_csv`` of a table that is read again, with a checksum beside it."""
+    text = table.to_csv(index=False, float_format="%.9g")
+    write_checksum(path, text.encode())  # first: the table says that all is there
+    with replacing(path) as new:
+        new.write_text(text, encoding="utf-8", newline="")
+
+
 def read_csv(path) -> pd.DataFrame:
     """A table that write_csv wrote, with its types; empty labels stay empty texts.
 
     Raises:
-      InputError: if it cannot be read, or lacks columns, as tables of earlier versions do.
+      InputError: if it cannot be read, is not as ``write_checked_csv`` wrote it, or lacks columns,
+        as tables of earlier versions do.
     """
-    types = {"frame": "Int64", **dict.fromkeys(TEXTS, str)}
+    types = {"frame": "Int64", "chaotic": bool, **dict.fromkeys(TEXTS, str)}
     # An empty frame is a missing number; an empty label, or a net called "nan", is a text.
     missing = {"frame": [""]}
     try:
+        check_checksum(pathlib.Path(path))
         table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=missing)
     except (OSError, ValueError) as error:  # pandas' own errors, and those of decoding, are such
         raise InputError(
@@ -213,7 +223,7 @@ def _legend(summary, settings) -> str:
         f"{seeds} seed{'s' if seeds > 1 else ''}; ×÷: its spread over seeds, a factor.\n"
         "A diverged rollout counts with the largest error that one that has not diverged can "
         "have.\n"
-        f"corr. time: mean frames until decorrelated or diverged, both test sets; ≥ where some "
+        f"corr. time: mean frames until decorrelated or diverged, all test sets; ≥ where some "
         f"never were within {long_horizon} frames.\n"
         f"diverged: within {long_horizon} frames, beyond the reference's range by more than half "
         "of it, or not finite.\n"

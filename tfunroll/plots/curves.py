@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from tfunroll.evaluation.averages import FLOOR
 from tfunroll.evaluation.results import ORDER, sets_of
-from tfunroll.plots.style import TITLES, styles_of
+from tfunroll.plots.style import TITLES, legend, styles_of
 from tfunroll.systems.base import System
 
 ZERO = 1.01 * FLOOR  # an error up to this is that of an exact model, and is not drawn
@@ -32,7 +32,7 @@ def curves(summary: pd.DataFrame, system: System, settings: Mapping[str, object]
     for ax in axes[::-1].flat:  # the lines of the upper row, with markers, replace those below
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     ordered = [name for name in handles if name in ORDER] + [n for n in handles if n not in ORDER]
-    figure.legend([handles[name] for name in ordered], ordered, loc="outside lower center", ncols=3)
+    legend(figure, ([handles[name] for name in ordered], ordered))
     return figure
 
 

@@ -1,34 +1,46 @@
 """A trained network with its stepper: described beside its checkpoints, and loaded."""
 
-import json
 import pathlib
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from tfunroll import systems
-from tfunroll.core import InputError, Stepper
-from tfunroll.files import write_json
+from tfunroll import files, systems
+from tfunroll.core import InputError
 from tfunroll.nets import keras
 from tfunroll.nets.weights import Weights
 from tfunroll.runs.config import RunConfig
 from tfunroll.runs.plan import Plan
-from tfunroll.stepping.features import Features
+from tfunroll.runs.trained import TrainedStepper
+from tfunroll.stepping.features import Features, SavedFeatures
 from tfunroll.training.checkpoints import Checkpoints
 from tfunroll.training.fit import CHECKPOINTS
 
 FILE = "model.json"
+
+
+class Description(TypedDict):
+    """model.json."""
+
+    config: dict[str, Any]
+    features: SavedFeatures
+    num_weights: int
+
+
 # settings that shape a network
 NETWORK = tuple(name for name in RunConfig.names("network") if name != "initial")
 
 
 def save_description(folder: pathlib.Path, config: RunConfig, features: Features, net) -> None:
     """Writes what ``load`` needs besides the checkpoint."""
-    description = {
-        "config": json.loads(config.to_json()),
+    description: Description = {
+        "config": asdict(config),
         "features": features.to_json(),
         "num_weights": net.count_params(),
     }
-    write_json(folder / FILE, description)
+    files.write_json(folder / FILE, description)
 
 
 def describe(path: str | pathlib.Path) -> tuple[RunConfig, Features]:
@@ -39,14 +51,14 @@ def describe(path: str | pathlib.Path) -> tuple[RunConfig, Features]:
         has now, or of own data that have changed since.
     """
     try:
-        description = json.loads((pathlib.Path(path) / FILE).read_text())
-    except (OSError, json.JSONDecodeError):
+        description = files.read_json(pathlib.Path(path) / FILE, Description)
+        config = RunConfig.from_json(description["config"], FILE)
+        features = Features.from_json(description["features"])
+    except InputError as error:
         raise InputError(
-            f"path={str(path)!r} holds no trained network ({FILE}); a network's folder is "
+            f"path={str(path)!r} holds no trained network ({error}); a network's folder is "
             "RUN/<modality>/<seed>"
         ) from None
-    config = RunConfig.from_json(description["config"])
-    features = Features.from_json(description["features"])
     now = systems.get(config.system).features(config.mode)
     for name in ("in_channels", "out_channels"):
         saved, wanted = getattr(features, name), getattr(now, name)
@@ -92,19 +104,21 @@ def load_weights(path: str | pathlib.Path, net: keras.Model) -> None:
     weights.write(Checkpoints(pathlib.Path(path) / CHECKPOINTS).weights(weights.part()))
 
 
-def load(path: str | pathlib.Path) -> Stepper:
-    """Loads a trained network as a stepper, ready to bind to parameters.
+def load(path: str | pathlib.Path) -> TrainedStepper:
+    """Loads a trained network with its solver.
 
     Args:
       path: RUN/<modality>/<seed>.
     Returns:
-      the stepper; ``stepper.bind(params)`` is state -> state one frame later, and ``stepper.net``
+      see trained.TrainedStepper: ``rollout(state, params, frames)``, ``bind(params)`` and ``net``,
       the Keras model.
     Raises:
-      InputError: if the folder holds no trained network that fits its system.
+      InputError: if the folder holds no trained network that fits its system, or a user's own whose
+        file is gone or has changed.
     """
+    path = pathlib.Path(path).expanduser()
     config, features = describe(path)
     plan = Plan(config)
     net = plan.net(seed=0)
     load_weights(path, net)
-    return plan.stepper(net, features)
+    return TrainedStepper(plan.stepper(net, features), plan.system)

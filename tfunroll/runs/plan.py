@@ -4,12 +4,12 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfunroll import nets, systems
+from tfunroll import nets, systems, user_modules
 from tfunroll.core import Stepper
 from tfunroll.data import Dataset
 from tfunroll.evaluation.evaluator import Settings
-from tfunroll.nets import keras
-from tfunroll.nets.initial import best
+from tfunroll.nets import keras, own
+from tfunroll.nets.building import best
 from tfunroll.nets.weights import Weights
 from tfunroll.runs.config import RunConfig
 from tfunroll.stepping import levels
@@ -56,6 +56,14 @@ class Plan:
             initial=config.initial or best(config.net),
         )
 
+    def check_net(self) -> None:
+        """Tries a user's own network out: InputError for one that cannot be trained."""
+        config = self.config
+        if user_modules.is_path(config.net):
+            channels = self.features.in_channels, self.features.out_channels
+            jit = config.jit != "off"
+            own.check(config.net, self.system.domain, *channels, config.precision, jit)
+
     def stepper(self, net: keras.Model, features: Features | None = None) -> Stepper:
         """The stepper around a network; ``features``: those that it was trained with."""
         config = self.config
@@ -88,14 +96,17 @@ class Plan:
             )
             for stage in config.stages()
         )
-        return Schedule(stages, config.decay_rate, config.decay_every, config.plateau)
+        rule = config.ladder_rule() if config.automatic else None
+        return Schedule(stages, config.decay_rate, config.decay_every, config.plateau, rule)
 
     def callbacks(self, dataset: Dataset) -> list[Callback]:
-        """Validation and checkpoints."""
+        """Validation, what listens to it, and checkpoints."""
         config = self.config
         split, measured = dataset.splits["validation"], self.system.measured
+        ladder = config.made_ladder()
         return [
             Validation(split, config.validate_every, config.horizon, measured),
+            *([ladder] if ladder else []),
             Checkpoint(config.checkpoint_every),
         ]
 

@@ -40,7 +40,7 @@ def export(path: str | pathlib.Path, out: str | pathlib.Path) -> str:
         ``out`` cannot be written.
     """
     config, _ = describe(path)
-    system, stepper = systems.get(config.system), load(path)
+    system, stepper = systems.get(config.system), load(path).stepper
     if not compilable(stepper):
         raise InputError(
             f"run={str(path)!r} corrects a solver outside TensorFlow, which a SavedModel cannot "

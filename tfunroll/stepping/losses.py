@@ -51,10 +51,12 @@ class Loss(abc.ABC):
     Attributes:
       compilable: whether XLA can compile it. differentiable: whether it has a gradient by the state
         that enters the step; WIG needs one.
+      solvers: in it, which a ladder may refine.
     """
 
     compilable: bool = True
     differentiable: bool = True
+    solvers: tuple[Solver, ...] = ()
 
     @abc.abstractmethod
     def bind(self, params: Params) -> LevelLoss:
@@ -71,11 +73,17 @@ class Loss(abc.ABC):
         """The same for this unrolling; InputError if it cannot serve it."""
         return self
 
+    def at(self, knob: str, count: int | tf.Tensor) -> "Loss":
+        """The same with its solvers at another number of a knob: see Solver.at."""
+        return self
+
     def __add__(self, other: "Loss") -> "Loss":
         return Sum((self, other))
 
     def __rmul__(self, factor: float) -> "Loss":
         return Scaled(self, factor)
+
+    __mul__ = __rmul__
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +149,13 @@ class PhysicsResidual(Loss):
     def differentiable(self) -> bool:
         return getattr(self.reference, "differentiable", True)
 
+    @property
+    def solvers(self) -> tuple[Solver, ...]:
+        return (self.reference,)
+
+    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
+        return replace(self, reference=self.reference.at(knob, count))
+
     def fitted(self, stepper: Stepper) -> Loss:
         return _fitted(self, stepper)
 
@@ -165,6 +180,13 @@ class Sum(Loss):
     def differentiable(self) -> bool:
         return all(term.differentiable for term in self.terms)
 
+    @property
+    def solvers(self) -> tuple[Solver, ...]:
+        return tuple(solver for term in self.terms for solver in term.solvers)
+
+    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
+        return Sum(tuple(term.at(knob, count) for term in self.terms))
+
     def fitted(self, stepper: Stepper) -> Loss:
         return Sum(tuple(term.fitted(stepper) for term in self.terms))
 
@@ -172,7 +194,7 @@ class Sum(Loss):
         return Sum(tuple(term.unrolled(unrolling) for term in self.terms))
 
     def bind(self, params: Params) -> LevelLoss:
-        bound = [term.bind(params) for term in self.terms]
+        bound = [by_sample(term, params) for term in self.terms]
         return lambda *step: tf.add_n([term(*step) for term in bound])
 
 
@@ -194,6 +216,13 @@ class Scaled(Loss):
     @property
     def differentiable(self) -> bool:
         return self.term.differentiable
+
+    @property
+    def solvers(self) -> tuple[Solver, ...]:
+        return self.term.solvers
+
+    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
+        return replace(self, term=self.term.at(knob, count))
 
     def fitted(self, stepper: Stepper) -> Loss:
         return replace(self, term=self.term.fitted(stepper))
@@ -232,6 +261,25 @@ class Weighted(Scaled):
             return plain + self._factor(k, after.dtype) * (value - plain)
 
         return level_loss
+
+
+def by_sample(loss: Loss, params: Params) -> LevelLoss:
+    """``loss.bind(params)`` that raises InputError where it does not give a value per sample.
+
+    A mean over all samples would do for one seed; of several side by side it would mix the samples.
+    """
+    bound = loss.bind(params)
+
+    def level_loss(k, before, after, target):
+        value, wanted = bound(k, before, after, target), after.shape[:1]
+        if value.shape.rank != 1 or not value.shape.is_compatible_with(wanted):
+            raise InputError(
+                f"loss={type(loss).__name__} gives values of shape {value.shape} in a step of "
+                f"{wanted[0]} samples; needed: one per sample, {wanted}"
+            )
+        return value
+
+    return level_loss
 
 
 def _fitted(loss, stepper):

@@ -5,13 +5,10 @@ registered one. "ks:points=64" names ``ks.make(points=64)``. A description of ow
 names the System that is these data alone (``described``).
 """
 
-import functools
 import importlib
-import importlib.util
 import pathlib
-import sys
 
-from tfunroll import options
+from tfunroll import options, user_modules
 from tfunroll.arrays import is_description
 from tfunroll.core import InputError, check_choice
 from tfunroll.systems import described
@@ -42,15 +39,17 @@ def get(name: str) -> System:
     """
     if is_description(name):
         return described.of_file(name)
-    if ".py" in name:
-        return _of_file(full_name(name))
+    if user_modules.is_path(name):
+        return _of_file(name)
     module, resolution = _resolution(name)
     return module.make(**vars(resolution))
 
 
 def is_registered(name: str) -> bool:
     """Whether a name is, but for its options, one of MODULES."""
-    return not is_description(name) and ".py" not in name and name.partition(":")[0] in MODULES
+    if is_description(name) or user_modules.is_path(name):
+        return False
+    return name.partition(":")[0] in MODULES
 
 
 def _resolution(name: str):
@@ -68,32 +67,15 @@ def full_name(name: str) -> str:
     """
     if is_description(name):
         return str(pathlib.Path(name).expanduser().resolve())
-    if ".py" not in name:
-        return options.write(name.partition(":")[0], _resolution(name)[1])
-    path, _, attribute = name.partition(":")
-    return f"{pathlib.Path(path).expanduser().resolve()}:{attribute or 'SYSTEM'}"
+    if user_modules.is_path(name):
+        return user_modules.full_name("system", name, "SYSTEM")
+    return options.write(name.partition(":")[0], _resolution(name)[1])
 
 
-@functools.cache
 def _of_file(name: str) -> System:
-    """Runs a user's module, once per process; modules beside it can be imported."""
-    text, _, attribute = name.rpartition(":")
-    path = pathlib.Path(text)
-    if not path.is_file():
-        raise InputError(f"system={name!r}: no such file; expected path/to/module.py:SYSTEM")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    except InputError as error:
-        raise InputError(f"system={name!r}: {error}") from None
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"system={name!r}: {type(error).__name__}: {reason}") from None
-    system = getattr(module, attribute, None)
+    system = user_modules.get("system", name, "SYSTEM")
     if not isinstance(system, System):
-        kind = "no" if system is None else f"a {type(system).__name__} as"
-        raise InputError(f"system={name!r}: the module has {kind} {attribute}; it needs a System")
+        raise InputError(
+            f"system={name!r} is a {type(system).__name__}; it needs a tfunroll.System"
+        )
     return system

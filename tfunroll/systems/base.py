@@ -35,6 +35,7 @@ class ParamRange:
       validated: (low, high) where the solver was compared with something independent; beyond,
         ``doubt`` says so. None: not known.
       how: it was validated, in words.
+      label: its short name in pictures, such as "Re"; its own name in words if empty.
     """
 
     low: float
@@ -43,6 +44,7 @@ class ParamRange:
     unit: str = ""
     validated: tuple[float, float] | None = None
     how: str = ""
+    label: str = ""
 
     def check(self, name: str, values) -> None:
         """InputError for a value that is not possible; it names the first."""
@@ -115,7 +117,7 @@ class System:
       channels: names of the state channels.
       params: physics parameters.
       splits: per dataset split its list of values of the parameter that is varied.
-      frame_time: time between frames.
+      frame_time: time between frames. time_unit: what it is counted in, for pictures.
       reference: () -> the solver that makes the data; None where only trajectories are known.
       coarse_kinds: name -> cheap solver that is corrected, the default first: a SolverKind, where
         it has options, or the solver itself. Without any, nor corrections, it is data alone, for
@@ -141,16 +143,20 @@ class System:
       active: True where a channel lives, [*space, channel]: networks change a state there alone,
         and the loss counts it there alone. None: everywhere.
       regions: name -> part of space, [*space] bool, for metrics such as "mse@near body".
+      body: signed distance (x, y) -> distance, negative inside, of a body that is immersed in a
+        Cartesian grid of ``domain.spacing``, for pictures; None: no such body.
       forces: (states [sample, frame, *space, channel], params each [sample]) -> coefficients of the
         drag and the lift of a body, [sample, frame, 2], in NumPy; of the states alone, so that
         references and rollouts are measured alike. None: no body.
       observables: name -> the same of any number worth following, such as the place of a shock:
         [sample, frame], for the metrics "observed@name" and "observed_error@name".
       pictures: how states on a curved grid are drawn; None on Cartesian ones.
+      figures: name -> (samples by model, system) -> matplotlib Figure: pictures of one's own, which
+        every run of this system writes beside the others. Samples are Evaluation.samples.
       resolution: the options that its grid was made with, such as points; it names the datasets.
       mean, std: of each channel, in units of which networks see states and the loss counts them;
         empty where both are raw, as of order one.
-      units: name of a channel, parameter or axis, or "time" -> unit, for pictures.
+      units: name of a channel, parameter or axis -> unit, for pictures.
     """
 
     name: str
@@ -173,6 +179,7 @@ class System:
     horizon: int
     long_horizon: int
     coarse_misses: float = 1.5
+    time_unit: str = "time units"
     lyapunov_time: float | None = None
     flow: StaggeredGrid | None = None
     refined_limit: int | None = None
@@ -180,9 +187,11 @@ class System:
     on_reference_grid: tuple[str, ...] = ()
     active: np.ndarray | None = None
     regions: Mapping[str, np.ndarray] = field(default_factory=dict)
+    body: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     forces: Measure | None = None
     observables: Mapping[str, Measure] = field(default_factory=dict)
     pictures: Pictures | None = None
+    figures: Mapping[str, Callable] = field(default_factory=dict)
     resolution: Options = field(default_factory=Options)
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()

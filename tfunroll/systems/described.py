@@ -147,6 +147,7 @@ def _system(name, states, params, boundary, channels, frame_time, spacing, units
         mean=tuple(mean.tolist()),
         std=tuple(std.tolist()),
         units=units,
+        time_unit=units.get("time", "time units"),
     )
 
 

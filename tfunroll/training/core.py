@@ -20,7 +20,7 @@ import tensorflow as tf
 from tfunroll.core import Params, State, Stepper, compilable
 from tfunroll.data.windows import Windows
 from tfunroll.nets.weights import Weights
-from tfunroll.stepping.losses import Loss
+from tfunroll.stepping.losses import Loss, by_sample
 from tfunroll.stepping.steppers import bind, with_net
 from tfunroll.stepping.unrolling import Unrolling, unroll
 from tfunroll.training import guard
@@ -137,7 +137,7 @@ class Objective:
         Args: probes, loop: as in unrolling.unroll.
         """
         step = bind(self.at(flat), batch.params, unrolling.through)
-        level_loss = self.of_level.unrolled(unrolling).bind(batch.params)
+        level_loss = by_sample(self.of_level.unrolled(unrolling), batch.params)
         if not self.probed(unrolling):
             # a loop differentiates all that it holds: nothing by the state, then
             uncut, uncut_loss = step, level_loss
@@ -145,13 +145,13 @@ class Objective:
             level_loss = lambda k, before, *more: uncut_loss(  # noqa: E731
                 k, tf.stop_gradient(before), *more
             )
-        by_sample, _ = unroll(
+        values, _ = unroll(
             *(step, batch.start, batch.targets, level_loss, unrolling, probes),
             loop=loop,
             rematerialise=self.rematerialise,
             sources=[flat],
         )
-        return tf.reduce_mean(tf.reshape(by_sample, [*flat.shape[:-1], -1]), -1)
+        return tf.reduce_mean(tf.reshape(values, [*flat.shape[:-1], -1]), -1)
 
     def gradient(
         self, flat: tf.Tensor, batch: Batch, unrolling: Unrolling, loop: bool | None = None

@@ -18,8 +18,16 @@ from tfunroll.stepping.losses import Loss, Supervised
 from tfunroll.stepping.steppers import check_route
 from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training import core, guard
-from tfunroll.training.callbacks import Callback, Progress, Validation
-from tfunroll.training.fit import UPDATES_PER_CALL, Fit, Run, Trained, TrainingDivergedError
+from tfunroll.training.callbacks import Callback, Progress
+from tfunroll.training.fit import (
+    UPDATES_PER_CALL,
+    Fit,
+    Run,
+    Trained,
+    TrainingDivergedError,
+    together,
+)
+from tfunroll.training.ladders import Horizons, Ladder, validates_every
 from tfunroll.training.optimizers import Adam
 from tfunroll.training.schedule import Schedule, Stage
 
@@ -81,9 +89,16 @@ class Trainer:
         self.average = average
         self.weights = Weights(stepper.net)
         self.dtype = self.weights.dtype
-        loss = (Supervised() if loss is None else loss).fitted(stepper)
+        loss = Supervised() if loss is None else loss
+        if not isinstance(loss, Loss):
+            raise InputError(
+                f"loss is a {type(loss).__name__}; needed: one of tfunroll.losses, or a subclass "
+                "of losses.Loss with bind"
+            )
+        loss = loss.fitted(stepper)
         self.objective = core.Objective(stepper, self.weights, loss, rematerialise, jit)
         self.windows = windows_of(data, self.dtype)
+        self.system = getattr(getattr(data, "dataset", None), "system", None)  # if it knows it
         active = getattr(getattr(stepper, "features", None), "active", None)
         self._noise = noise * self.windows.rms(active) if noise else None
         self.optimizer = Adam() if optimizer is None else optimizer
@@ -94,16 +109,22 @@ class Trainer:
         for callback in self.callbacks:
             callback.prepare(self)
         self._follow(Schedule.of(schedule))
+        self._check_ladder()
 
     def with_schedule(self, schedule: Schedule | Stage | Sequence[Stage]) -> "Trainer":
         """The same with another schedule; the two share data and compiled graphs."""
         other = copy.copy(self)
         other._follow(Schedule.of(schedule))
+        other._check_automatic()
         return other
 
     def at(self, flat: tf.Tensor) -> Stepper:
         """The stepper with these weights, [P]."""
         return self.objective.at(flat)
+
+    def objective_at(self, rung: int | tf.Tensor | None) -> core.Objective:
+        """The objective on a rung of the ladder; None: with the stepper as it is."""
+        return self.objective if rung is None else self.ladder.on(self.objective, rung)
 
     @property
     def jit(self) -> bool:
@@ -160,12 +181,22 @@ class Trainer:
         Returns: of each seed what it came to, or why it diverged.
         """
         count = len(seeds)
+        if count > 1 and (self.ladder is not None or self.schedule.automatic):
+            raise InputError(
+                f"seeds={list(seeds)} climb a ladder each at its own time: they train one by one"
+            )
         if len(set(seeds)) < count or not count:
             raise InputError(f"seeds={list(seeds)} must be different, and at least one")
         none = [None] * count
         lists = folders or none, starts or none, weights or none, names or [""] * count
+        for name, of in zip(("folders", "starts", "weights", "names"), lists, strict=True):
+            if len(of) != count:
+                raise InputError(f"{name} holds {len(of)}, but there are {count} seeds")
         fits = [Fit(self, seed, *of) for seed, *of in zip(seeds, *lists, strict=True)]
-        return Run(self, fits).run()
+        outcomes = {}
+        for group in together(fits):
+            outcomes |= zip(group, Run(self, group).run(), strict=True)
+        return [outcomes[fit] for fit in fits]
 
     def _follow(self, schedule):
         self.schedule, of_level = schedule, self.objective.of_level
@@ -182,9 +213,40 @@ class Trainer:
                     f"loss={type(of_level).__name__} has no gradient by the state, which WIG "
                     "needs; allowed: ONE, NOG"
                 )
-        validated = any(isinstance(c, Validation) for c in self.callbacks)
-        if schedule.plateau and not validated:
+        if schedule.plateau and not self._validates_every:
             raise InputError(f"plateau={schedule.plateau} needs a Validation among the callbacks")
+
+    def _check_ladder(self):
+        ladders = [c for c in self.callbacks if isinstance(c, Ladder)]
+        if len(ladders) > 1:
+            raise InputError("callbacks hold more than one Ladder; a training has one at most")
+        self.ladder = next(iter(ladders), None)
+        if self.ladder is not None:
+            updates, every = self.ladder.updates or self.schedule.updates, self._validates_every
+            self.ladder.check(self.ladder.solver(self.objective), updates, every)
+        self._check_automatic()
+
+    def _check_automatic(self):
+        if not self.schedule.automatic:
+            return
+        if self.ladder is not None:
+            raise InputError(
+                f"{self.ladder} and an automatic curriculum: a training has one ladder"
+            )
+        horizons = self.horizons()
+        horizons.check_validations(self.schedule.updates, self._validates_every)
+
+    def horizons(self) -> Horizons | None:
+        """What ends the stages of an automatic schedule; None for another."""
+        if not self.schedule.automatic:
+            return None
+        horizons = Horizons(len(self.schedule.stages), self.schedule.automatic)
+        horizons.prepare(self)
+        return horizons
+
+    @property
+    def _validates_every(self):
+        return validates_every(self.callbacks)
 
     def _check_step(self):
         """InputError unless the network's output fits the state; else XLA would say so, longer."""
@@ -224,10 +286,10 @@ class Trainer:
         return self._calls[key]
 
     def _build_call(self, unrolling: Unrolling, batch: int, lanes: tuple[int, ...], loop: bool):
-        objective, schedule, steps = self.objective, self.schedule, unrolling.steps
+        schedule, steps = self.schedule, unrolling.steps
         dtype = tf.as_dtype(self.dtype)
 
-        def one_update(carry, drawn, seeds, before, numbers):
+        def one_update(carry, drawn, seeds, before, numbers, objective):
             update = carry["update"]
             batch = self._sample(drawn, seeds, update, steps)
             gradient = objective.gradient(carry["flat"], batch, unrolling, loop)
@@ -239,7 +301,8 @@ class Trainer:
 
         # One graph for all updates of a call, optimizer included: no host round trip between them.
         @tf.function(jit_compile=self.jit, autograph=False)
-        def run(windows, seeds, carry, before, stop, numbers):
+        def run(windows, seeds, carry, before, stop, numbers, rung):
+            objective = self.objective_at(rung)
             probed = steps if objective.probed(unrolling) else 0
             empty = {
                 "loss": tf.zeros(lanes, dtype),
@@ -257,13 +320,13 @@ class Trainer:
 
             def body(carry, _):
                 drawn = [tf.gather(part, carry["update"] - entered) for part in windows]
-                return one_update(carry, drawn, seeds, before, numbers)
+                return one_update(carry, drawn, seeds, before, numbers, objective)
 
             return tf.while_loop(goes_on, body, (carry, empty))
 
         most = self.updates_per_call(steps, batch, lanes)
 
-        def call(seeds, carry, before, drawn, stop, numbers):
+        def call(seeds, carry, before, drawn, stop, numbers, rung):
             # XLA has no shuffle, so the windows of a whole call are drawn outside it; their number
             # is always the same, for another would be another graph.
             position = drawn + (carry["update"] - before) * batch
@@ -279,7 +342,7 @@ class Trainer:
                 return tf.transpose(part, [*order, *range(rank, part.shape.rank)])
 
             windows = [by_update(part) for part in windows]
-            return run(windows, seeds, carry, before, stop, numbers)
+            return run(windows, seeds, carry, before, stop, numbers, rung)
 
         return call if self.windows.streamed else tf.function(call, autograph=False)
 
@@ -301,17 +364,16 @@ class Trainer:
 
     def diagnose(self, fit: "Fit", stage: int) -> str:
         """Why the update that was just skipped went bad, in words."""
-        before, drawn = self.schedule.before(stage), self.schedule.drawn(stage)
-        unrolling, size = (
-            self.schedule.stages[stage].unrolling,
-            self.schedule.stages[stage].batch_size,
-        )
+        schedule = fit.schedule
+        before, drawn = schedule.before(stage), schedule.drawn(stage)
+        unrolling, size = schedule.stages[stage].unrolling, schedule.stages[stage].batch_size
         steps, update = unrolling.steps, fit.update - 1
         seed = tf.constant(fit.seed, tf.int64)
         windows = self.windows.draw(seed, drawn + (update - before) * size, size, steps)
         fetched = self.windows.fetch(*windows, steps)
         batch = self._sample(fetched, seed, tf.constant(update, tf.int64), steps)
-        step, state = self.at(fit.flat).bind(batch.params), batch.start
+        objective = self.objective_at(fit.rung)
+        step, state = objective.at(fit.flat).bind(batch.params), batch.start
         for k in range(steps):
             state = step(state)
             finite = np.isfinite(state.numpy()).reshape(size, -1).all(1)
@@ -322,10 +384,15 @@ class Trainer:
                     f"the state became non-finite at unroll step {k + 1} of {steps} "
                     f"(trajectory {trajectory}, frame {frame + k + 1})"
                 )
-        by_step = self.objective.gradient(fit.flat, batch, unrolling).by_step
+        gradient = objective.gradient(fit.flat, batch, unrolling)
+        if not np.isfinite(gradient.loss.numpy()):
+            return "the loss is not finite, though all states are"
+        by_step = gradient.by_step
         bad = np.flatnonzero(~np.isfinite(by_step.numpy()))
         if bad.size:  # going back in time, the last step is the first to meet it
             return f"the gradient became non-finite at unroll step {bad[-1] + 1} of {steps}"
+        if not np.isfinite(gradient.norm.numpy()):
+            return "the gradient by the weights is not finite"
         return f"the gradient's norm is more than {guard.JUMP:g} times its running mean"
 
 
@@ -382,14 +449,16 @@ class Updates:
         numbers = (stage.rate, float(stage.warmup), [1.0] * len(each) if lanes else 1.0)
         self._numbers = [tf.constant(n, tf.float32) for n in numbers]
 
-    def __call__(self, count: int) -> dict[str, np.ndarray]:
+    def __call__(self, count: int, rung: int | None = None) -> dict[str, np.ndarray]:
         """Makes ``count`` updates, at most updates_per_call, fewer if one is skipped.
 
+        Args: rung: of the trainer's ladder; None: the stepper as it is.
         Returns: "loss", "gradient_norm", "by_step" and "rate" of the last one.
         """
-        zero = tf.constant(0, tf.int64)
+        zero, rung = tf.constant(0, tf.int64), None if rung is None else tf.constant(rung)
+        stop = self.carry["update"] + count
         with solver_errors():
             self.carry, out = self._call(
-                *(self._seeds, self.carry, zero, zero, self.carry["update"] + count, self._numbers)
+                *(self._seeds, self.carry, zero, zero, stop, self._numbers, rung)
             )
         return {name: value.numpy() for name, value in out.items()}
