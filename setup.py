@@ -17,7 +17,7 @@ def packages():
 
 PACKAGES = dict(packages())
 
-# 0.16.1 unpickles what an array's settings tell it to; arrays/formats.py refuses such codecs too.
+# Its codec "pickle" runs code that an array's settings bring along: arrays/formats.py refuses it.
 NUMCODECS = "numcodecs>=0.16.2,<0.17"
 DATA = ["xarray>=2025.1,<2027", "h5netcdf>=1.5,<2", "zarr>=3,<4", NUMCODECS]  # files of own data
 

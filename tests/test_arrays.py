@@ -374,6 +374,15 @@ def test_a_missing_chunk_of_zarr(tmp_path):
             read(tmp_path, path.name)
 
 
+def test_a_pipe_among_the_chunks_of_zarr(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    zarr.create_array(tmp_path / "a.zarr", data=LINE[..., None], chunks=(2, T, X, 1))
+    (tmp_path / "a.zarr/c/0/0/0/0").unlink()
+    os.mkfifo(tmp_path / "a.zarr/c/0/0/0/0")
+    with pytest.raises(InputError, match="0 is no plain file"):
+        read(tmp_path, "a.zarr")
+
+
 class Bomb:
     def __reduce__(self):
         return (pytest.fail, ("a pickle was executed",))
@@ -386,7 +395,7 @@ def test_codecs_that_run_code(tmp_path, place):
     folder.mkdir()
     pickled, shape = {"id": "pickle", "protocol": 5}, [2, 3, 4, 1]
     if place == "codecs":
-        codec = {"name": "numcodecs.pickle", "configuration": {}}
+        codec = {"id": "blosc", "name": "numcodecs.pickle", "configuration": {}}
         settings = {
             **{"zarr_format": 3, "node_type": "array", "shape": shape, "data_type": "float64"},
             **{"fill_value": 0, "codecs": [codec], "attributes": {}},

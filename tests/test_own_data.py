@@ -11,6 +11,8 @@ from trainings import trainer_of
 import tfunroll
 from tfunroll import arrays, data, systems
 from tfunroll.core import InputError
+from tfunroll.evaluation.evaluator import Persistence
+from tfunroll.plots import animation
 from tfunroll.runs import running, saved_model
 from tfunroll.runs.config import RunConfig
 from tfunroll.systems import described
@@ -320,6 +322,50 @@ def test_a_short_description_says_what_is_in_the_array(described_as):
     assert described.METRICS
 
 
+def test_arrays_in_memory_make_the_same_system(described_as):
+    made = systems.get(str(described_as(waves(), **LINE)))
+    chosen = [0, 1, 2, 5]
+    params = {"speed": np.array(SPEEDS)}
+    train = waves()[chosen], {"speed": params["speed"][chosen]}
+    more = {"channels": ("T",), "frame_time": DT, "spacing": (0.4,), "units": LINE["units"]}
+    system = described.of_arrays("mine", *train, boundary="periodic", **more)
+    for name in ("name", "domain", "channels", "std", "mean", "prediction_scale", "units"):
+        assert getattr(system, name) == getattr(made, name)
+    assert system.params["speed"].scale == made.params["speed"].scale
+    loaded = data.of(system, {"train": train, "validation": (waves()[3:4], {"speed": [1.6]})})
+    assert loaded.system.long_horizon == 38
+
+
+@pytest.mark.parametrize(
+    ("states", "more", "message"),
+    [
+        (waves()[..., 0], {}, r"states has shape \(6, 40, 16\), expected"),
+        (waves()[:, :1], {}, "of at least two frames"),
+        (waves(), {"boundary": "open"}, "boundary='open' is unknown"),
+        (waves(), {"channels": ("a", "b")}, "but states have 1"),
+        (waves() * np.nan, {}, "mine: states holds NaN or infinity in trajectory 0"),
+        (waves(), {"name": "two words"}, "name='two words' must be one word"),
+    ],
+)
+def test_arrays_that_make_no_system(states, more, message):
+    with pytest.raises(InputError, match=message):
+        described.of_arrays(**{"name": "mine", "states": states, "boundary": "periodic", **more})
+
+
+def test_data_without_a_test_set_are_evaluated_on_validation(described_as, tmp_path, monkeypatch):
+    monkeypatch.setattr(animation, "ANIMATED", 2)
+    splits = {"train": [0, 1, 2, 5], "validation": [3, 4]}
+    loaded = data.load(own=described_as(plane(), **PLANE | {"splits": splits}), report=False)
+    compared = tfunroll.evaluate(Persistence(), loaded, name="WIG", against=(), jit=False)
+    assert "error valid." in str(compared)
+    names = {path.name for path in compared.plot(tmp_path / "out")}
+    pictures = {f"{n}.png" for n in ("curves", "spectra", "field_h_validation")}
+    assert names >= {"rollout.gif", *pictures}
+    loaded = data.load(own=described_as(waves(), **LINE | {"splits": splits}), report=False)
+    compared = tfunroll.evaluate(Persistence(), loaded, name="WIG", against=(), jit=False)
+    assert "rollouts.png" in {path.name for path in compared.plot(tmp_path / "out")}
+
+
 @pytest.mark.slow
 def test_a_run_from_data_to_tables(described_as, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -351,5 +397,8 @@ def test_a_run_from_data_to_tables(described_as, tmp_path, monkeypatch):
     state = tf.constant(waves()[:1, 0], tf.float32)
     np.testing.assert_allclose(step(state), state, rtol=0.2)
     saved_model.export(folder / "WIG" / "0", tmp_path / "saved")
-    again = tf.saved_model.load(str(tmp_path / "saved")).step(state, params)
-    np.testing.assert_allclose(again, step(state), rtol=1e-6)
+    saved = tf.saved_model.load(str(tmp_path / "saved"))
+    np.testing.assert_allclose(saved.step(state, params), step(state), rtol=1e-6)
+    described_as(1.01 * waves(), **LINE)
+    with pytest.raises(InputError, match="trained on states of std=.* put its data back"):
+        tfunroll.load(folder / "WIG" / "0")

@@ -281,6 +281,7 @@ class Zarr(File):
             if codec.removeprefix("numcodecs.") not in CODECS:
                 raise InputError(f"{where}: {self.path}: codec {codec!r} is not allowed; allowed: "
                                  f"{', '.join(sorted(CODECS))}")  # fmt: skip
+        _refuse_pipes(self.path / node)
         array = self._zarr.open_array(store=str(self.path / node), mode="r")
         if array.size:
             self._refuse_holes(where, array.nchunks_initialized, array.nchunks)
@@ -289,6 +290,15 @@ class Zarr(File):
         dims = tuple(str(d or "") for d in dims or ("",) * array.ndim)
         kept = {k: v for k, v in attrs.items() if k in ATTRIBUTES}
         return Array(where, self.path, array.shape, array.dtype, dims, array.__getitem__, kept)
+
+
+def _refuse_pipes(folder: pathlib.Path) -> None:
+    """ValueError for anything in a folder that is neither file nor folder: reading could hang."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            _refuse_pipes(pathlib.Path(entry.path))
+        elif not entry.is_file():
+            raise ValueError(f"{entry.name} is no plain file")
 
 
 def _json(path: pathlib.Path) -> dict:
@@ -306,7 +316,7 @@ def _codecs(settings: object) -> Iterator[str]:
     found = [settings.get("compressor"), *(settings.get("filters") or [])]
     found += settings.get("codecs") or []
     for codec in filter(None, found):
-        yield str(codec.get("id") or codec.get("name"))
+        yield from (str(codec[word]) for word in ("id", "name") if word in codec)
         inner = codec.get("configuration")
         if isinstance(inner, dict):
             yield from _codecs({"codecs": inner.get("codecs")})
@@ -325,14 +335,13 @@ class NetCdf(File):
             ) from None
         with self.path.open("rb") as file:
             classic = file.read(3) == b"CDF"
+        self._stored = None if classic else Hdf5(self.path, self.where)  # its own checks, first
         options = {"decode_times": False, "cache": False}
         if classic:  # version 3: no groups, chunks or compression
             self._groups = {"": xarray.open_dataset(self.path, engine="scipy", **options)}
-            self._stored = None
         else:
             groups = xarray.open_groups(self.path, engine="h5netcdf", **options)
             self._groups = {name.strip("/"): group for name, group in groups.items()}
-            self._stored = Hdf5(self.path, self.where)
 
     def names(self):
         return [

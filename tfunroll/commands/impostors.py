@@ -26,13 +26,14 @@ def main() -> None:
     from tabulate import tabulate
 
     from tfunroll import data, systems  # after --help and the check of the flags
+    from tfunroll.runs.config import system_name
     from tfunroll.validation import impostors
 
     given = flags.FLAGS
     for name in ("horizon", "long_horizon"):
         if given[name].value < 0:
             raise InputError(f"{name}={given[name].value} must be at least 0")
-    system = systems.get(given.system)
+    system = systems.get(system_name(given.system, given.data))
     dataset = data.load(system, given.dataset_config, given.data_dir or None, given.data or None)
     states, params = impostors.test_trajectories(system, dataset)
     rollouts = impostors.make(system, states, params, given.long_horizon or None)

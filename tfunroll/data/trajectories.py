@@ -43,7 +43,7 @@ class Trajectories:
       ids: a name per trajectory.
       start_times: time of each first frame, [trajectory] float32.
       diagnostics: by name, each [trajectory, ...]: "energy" per frame, and the system's own, such
-        as "chaotic" per 100 frames; empty for own data but for the energy.
+        as "chaotic" per 100 frames; of own data the energy, or nothing where they are in pieces.
     """
 
     states: np.ndarray | Pieces
@@ -418,5 +418,5 @@ def _select(whole: Trajectories, chosen: list[int]) -> Trajectories:
         params={name: values[chosen] for name, values in whole.params.items()},
         ids=tuple(whole.ids[i] for i in chosen),
         start_times=whole.start_times[chosen],
-        diagnostics={"energy": np.concatenate([datasets.energy(u[None]) for u in states])},
+        diagnostics={} if pieces else {"energy": datasets.energy(states)},
     )

@@ -276,7 +276,8 @@ class RunConfig:
 
         paths = {f.name for f in fields(self) if f.metadata["path"]}
         expanded = {name: expand(name, getattr(self, name)) for name in paths}
-        name = replace(self, **expanded)._system_name()
+        expanded["data"] = full_path(expanded["data"])
+        name = system_name(self.system, expanded["data"])
         system = systems.get(name)
         config = replace(
             self,
@@ -294,18 +295,6 @@ class RunConfig:
         )
         config._check(system)
         return config
-
-    def _system_name(self) -> str:
-        """The system; where none but the default is given, the one of the data, if they are own.
-
-        That is what their description names, or, where it names none, these data alone.
-        """
-        from tfunroll import arrays
-
-        default = type(self)().system
-        if self.system != default or not self.data or not pathlib.Path(self.data).exists():
-            return self.system
-        return arrays.named_system(self.data) or self.data
 
     def _levels(self, system: "System"):
         """Weights of levels; those of a chaotic system's Lyapunov time where none is named."""
@@ -619,6 +608,23 @@ class RunConfig:
             if f.name != "resume":
                 lines.append(f"--{f.name}={value}")
         return "\n".join(lines) + "\n"
+
+
+def full_path(data: str) -> str:
+    """A description's path that means the same in every folder; empty if there is none."""
+    return str(pathlib.Path(data).expanduser().resolve()) if data else ""
+
+
+def system_name(system: str, data: str) -> str:
+    """The system of a run; where none but the default is given, that of the data, if they are own.
+
+    That is what their description names, or, where it names none, these data alone.
+    """
+    from tfunroll import arrays
+
+    if system != RunConfig.system or not data or not pathlib.Path(data).expanduser().exists():
+        return system
+    return arrays.named_system(data) or data
 
 
 def translated(values: dict) -> dict:

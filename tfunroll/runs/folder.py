@@ -25,7 +25,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from tfunroll import files, systems
 from tfunroll.core import InputError
 from tfunroll.data import DataRecord, Dataset
-from tfunroll.runs.config import RunConfig
+from tfunroll.runs.config import RunConfig, full_path
 from tfunroll.training.checkpoints import FINISHED, Outcome, finished_at
 from tfunroll.training.records import HISTORY, read_history
 
@@ -144,6 +144,7 @@ def check_folder(config: RunConfig, out: pathlib.Path) -> None:
             f"out={config.out!r} holds a run already; --resume goes on with it, or choose another"
         )
     before, now = asdict(read_config(out)), asdict(config)
+    before["data"] = full_path(before["data"])  # runs of earlier versions kept it as it was given
     identity = RunConfig.names(identity=True)
     changed = [k for k in now if k in identity and before.get(k) != now[k]]
     if changed:

@@ -4,6 +4,7 @@ import pathlib
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from tfunroll import files, systems
@@ -59,7 +60,7 @@ def describe(path: str | pathlib.Path) -> tuple[RunConfig, Features]:
 
     Raises:
       InputError: if the folder holds no trained network, or one of other channels than its system
-        has now.
+        has now, or of own data that have changed since.
     """
     try:
         description = files.read_json(located(path) / FILE, Description)
@@ -78,7 +79,20 @@ def describe(path: str | pathlib.Path) -> tuple[RunConfig, Features]:
                 f"path={str(path)!r}: the network has {name}={saved}, system={config.system} with "
                 f"mode={config.mode} needs {wanted}"
             )
+    if features.std and not _same_scales(features, now):
+        raise InputError(
+            f"path={str(path)!r}: the network was trained on states of std={features.std}, but "
+            f"those of system={config.system} have {now.std}: put its data back"
+        )
     return config, features
+
+
+def _same_scales(features: Features, now: Features) -> bool:
+    """Whether mean and std are those of the same data, but for rounding."""
+    off = np.subtract(features.mean, now.mean) if now.std else np.inf
+    return np.allclose(features.std, now.std or np.inf, 1e-5) and bool(
+        np.all(np.abs(off) <= 1e-5 * np.array(features.std))
+    )
 
 
 def check_start(path: pathlib.Path, config: RunConfig) -> None:

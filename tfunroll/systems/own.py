@@ -12,8 +12,8 @@ from tfunroll.stepping.steppers import (
     SequentialCorrection,
 )
 from tfunroll.systems.base import SPLITS, ParamRange, System
+from tfunroll.systems.described import METRICS
 
-METRICS = ("relative_error", "mse", "nrmse", "correlation_time", "divergence_time")
 NEEDED = ("dt", "frame_time", "channels", "shape", "params")  # of a solver
 CORRECTIONS = {
     "sequential": SequentialCorrection,
