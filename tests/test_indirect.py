@@ -20,7 +20,7 @@ from tfunroll.solvers.compressible import Compressible
 from tfunroll.solvers.external import ExternalSolver
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
 from tfunroll.stepping.features import Features
-from tfunroll.stepping.losses import Supervised
+from tfunroll.stepping.losses import PhysicsResidual, Supervised
 from tfunroll.stepping.steppers import (
     IndirectCorrection,
     ParallelCorrection,
@@ -284,6 +284,24 @@ def test_it_trains_by_its_flag(data):
     assert trained.updates == 3
     assert trained.skipped == 0
     assert np.isfinite(trained.training_loss)
+
+
+def test_a_physics_residual_of_an_indirect_correction_is_that_of_its_source():
+    """Of the reference with a source of zeros it is zero, as the two are the same solver."""
+    reference, net = KS.reference(), small_net("float64")
+    params = tensors({"domain_size": SIZES})
+    u = tf.constant(KS.initial_state({"domain_size": SIZES}, 0))
+    residual = PhysicsResidual(reference).bind(params)
+    for scale, wanted in ((0.0, 0.0), (0.5, None)):
+        stepper = IndirectCorrection(reference, net, KS.features("correction"), scale)
+        after = stepper.bind(params)(u)
+        found = residual(0, u, after, None)
+        if wanted is None:
+            source = scale * net(stepper.features.bind(params)(u))
+            forced = reference.forced(params)(u, source) - reference.bind(params)(u)
+            wanted = np.mean(np.square(forced), (1, 2))
+            assert wanted.min() > 0
+        np.testing.assert_allclose(found, np.broadcast_to(wanted, 3), rtol=1e-12)
 
 
 def test_a_black_box_trains_like_the_solver_that_it_calls(data):

@@ -138,7 +138,7 @@ class Plan:
         """A Trainer with the schedule of the first modality; ``with_schedule`` makes the others."""
         config = self.config
         stepper = self.stepper(self.net(config.seeds[0]))
-        if config.through == "emulator":
+        if config.through == "emulator" and "WIG" in config.modalities:
             stepper = replace(stepper, emulator=self.emulator(dataset))
         return Trainer(
             stepper,
