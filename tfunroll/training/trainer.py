@@ -103,7 +103,7 @@ class Trainer:
         self.windows = windows_of(data, self.dtype)
         self.system = getattr(getattr(data, "dataset", None), "system", None)  # if it knows it
         active = getattr(getattr(stepper, "features", None), "active", None)
-        self.replay = replay
+        self.replay = replay if replay is not None and replay.share else None
         self._noise = noise * self.windows.rms(active) if noise else None
         self.optimizer = Adam() if optimizer is None else optimizer
         self._initial = initial or (lambda seed: redrawn(stepper.net, seed))
