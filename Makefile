@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-beam test-external lint study-ks clean
+.PHONY: demo docs test test-slow test-beam test-external lint study-ks clean
 
 $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("tfunroll needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -12,13 +12,17 @@ $(VENV)/.installed: setup.py pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[test]"
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --editable ".[test,docs]"
+	touch $@
+
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/train.py
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 
-test-slow: $(VENV)/.installed
+test-slow: $(VENV)/.docs
 	$(BIN)/python -m pytest -m slow
 
 # Apache Beam is large, so neither `make test` nor CI installs it; they skip its tests.
@@ -36,8 +40,13 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The site, in build/docs; a warning is an error.
+docs: $(VENV)/.docs
+	rm -rf docs/api  # pages of names that are gone
+	CUDA_VISIBLE_DEVICES= $(BIN)/sphinx-build -W --keep-going -q -c docs . build/docs
+
 study-ks: $(VENV)/.installed
 	$(BIN)/python scripts/train.py --flagfile=scripts/ks_study.flags
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist docs/api *.egg-info

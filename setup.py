@@ -32,7 +32,11 @@ setup(
     packages=list(PACKAGES),
     package_dir=PACKAGES,
     entry_points={"console_scripts": ["tfunroll = tfunroll.commands:main"]},
-    package_data={"": ["*.md", "*.bib", "*.txt", "py.typed"], "tfunroll.study": ["studies/*.toml"]},
+    package_data={
+        "": ["*.md", "*.bib", "*.txt", "py.typed"],
+        "tfunroll": ["pretrained/*/*.json", "pretrained/*/checkpoints/*.npz"],
+        "tfunroll.study": ["studies/*.toml"],
+    },
     install_requires=[
         "tensorflow>=2.21,<2.22",
         "keras>=3.15,<3.16",
@@ -63,6 +67,14 @@ setup(
             "ruff>=0.15,<0.18",
             *DATA,
             "hypothesis>=6,<7",
+        ],
+        "docs": [
+            "sphinx>=8.1,<10",
+            "myst-nb>=1.3,<2",
+            "furo>=2025.7,<2027",
+            "sphinx-copybutton>=0.5,<0.6",
+            "nbclient>=0.10,<0.12",  # runs the notebooks in tests/test_notebooks.py
+            "ipykernel>=6.29,<8",
         ],
         "bench": [
             "jax>=0.10,<0.11",

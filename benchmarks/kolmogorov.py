@@ -74,7 +74,7 @@ def our_gradient(points, steps, batch, rematerialise=False):
         targets = tf.zeros([batch, steps, points, points, 3])
         with tf.GradientTape() as tape:
             tape.watch(state)
-            loss, _ = unroll(
+            loss, *_ = unroll(
                 solver.bind(params),
                 state,
                 targets,

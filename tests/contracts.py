@@ -278,7 +278,7 @@ def check_stepper(make, net, params, state, solver=None, off=None):
         with tf.GradientTape() as tape:
             tape.watch(weights)
             loss = Supervised().bind(given)
-            loss, _ = unroll(
+            loss, *_ = unroll(
                 stepper.bind(given), u, targets[:, : plan.steps], loss, plan, loop=False
             )
         slopes = tape.gradient(loss, weights)

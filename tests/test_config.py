@@ -18,7 +18,7 @@ from tfunroll.study import description
     [
         ({"system": "navier"}, "system='navier' is unknown; allowed: .*ks"),
         ({"mode": "guess"}, "mode='guess' is unknown; allowed: correction, prediction"),
-        ({"correction": "serial"}, "correction='serial' is unknown; allowed: graded, parallel"),
+        ({"correction": "serial"}, "correction='serial' is unknown; allowed: graded, indirect"),
         ({"coarse": "rk4"}, "coarse='rk4' is unknown; allowed: etd1, etdrk2"),
         ({"modalities": ("ONE", "TWO")}, "modalities='TWO' is unknown; allowed: NOG, ONE, WIG"),
         ({"modalities": ()}, "modalities is empty"),
@@ -39,7 +39,10 @@ from tfunroll.study import description
         ({"steps": 3, "pushforward": 3}, "pushforward=3 must lie between 0 and steps-1=2"),
         ({"steps": 1, "pushforward": 1}, "need a horizon of more than one step"),
         ({"updates": 500}, "updates=500 without steps .*=ONE,NOG,WIG are one .* give --steps too"),
-        ({"through": "half"}, "through='half' is unknown; allowed: all, identity, network, solver"),
+        (
+            {"through": "half"},
+            "through='half' is unknown; allowed: all, combined, emulator, identity",
+        ),
         (
             {"through": "solver", "mode": "prediction"},
             "through='solver' .* mode=prediction has no solver; allowed: all",
@@ -47,7 +50,7 @@ from tfunroll.study import description
         ({"steps": 1, "through": "solver"}, "through=solver: need a horizon of more than one step"),
         (
             {"level_weights": "half"},
-            "level_weights='half' is unknown; allowed: discount, last, uniform",
+            "level_weights='half' is unknown; allowed: balanced, discount, last",
         ),
         (
             {"level_weights": "discount:factor=0"},
@@ -185,10 +188,11 @@ def allowed_values(field):
     named = {
         **{"system": ["kolmogorov"], "dataset_config": ["study"], "coarse": ["etdrk2:substeps=3"]},
         **{"correction": ["sequential"], "net": ["unet"], "size": ["32k"], "widths": [(8, 9)]},
-        **{"curriculum": ["1:5,2:3:1e-4:2"], "metrics": [("mse", "nrmse")], "refined": [(2, 4)]},
+        **{"curriculum": ["1:5,1-2:3:1e-4:2"], "metrics": [("mse", "nrmse")], "refined": [(2, 4)]},
         **{"decay_rate": [0.5], "seeds": [(3, 7)], "modalities": [("WIG",)], "data": ["own.json"]},
         **{"cut_every": [1], "level_weights": ["last"], "start_from": ["runs/é x"]},
         **{"long_horizon": [300], "average": [0.9], "ladder": ["substeps:1..2"]},
+        **{"loss": ["supervised+0.1*h1"], "replay": ["64:0.5:12"]},
     }
     default = field.default
     return named.get(field.name) or [not default if isinstance(default, bool) else default + 2]

@@ -193,7 +193,7 @@ def test_a_failed_evaluation_leaves_the_old_results(out, monkeypatch):
     [
         ("config.json", "is not a run folder"),
         ("ONE/1/samples.npz", "samples.npz cannot be read .*evaluate.py"),
-        ("ONE/1/history.csv", "history.csv cannot be read .*; delete it"),
+        ("ONE/1/history.csv", "history.csv is damaged .* may be deleted"),
         ("ONE/1/results.csv", "results.csv (cannot be read|lacks)"),
         ("baselines/samples.npz", "samples.npz cannot be read"),
     ],
@@ -209,7 +209,7 @@ def test_a_damaged_file_of_a_run_is_one_line(out, name, message):
 def test_a_damaged_description_of_a_network_is_one_line(out):
     for damage in (b"\xff\xfe\x00", b"[1, 2]", b"{}", b'{"config": {}, "features": null}'):
         (out / "ONE/1/model.json").write_bytes(damage)
-        with pytest.raises(InputError, match="holds no trained network .model.json"):
+        with pytest.raises(InputError, match="holds no trained network .*model.json"):
             models.describe(out / "ONE/1")
 
 
@@ -218,7 +218,7 @@ def test_what_else_stands_in_a_run_is_left_alone(out):
     shutil.copytree(out / "ONE" / "1", out / "ONE" / "backup")
     (out / "ONE/0/training.json").write_text("[")
     assert folder.samples(out).keys() == whole
-    assert len(folder.training_outcomes(out, "ONE")) == 1
+    assert ("ONE", 0) not in folder.training_outcomes(out)
 
 
 def test_a_finished_network_with_a_damaged_checkpoint_is_trained_to_its_end_again(config, out):

@@ -402,6 +402,32 @@ def test_routes_are_compared_with_the_exact_gradient_that_differs_in_nothing_els
     assert comparisons.routes(made_up({"a": {"modalities": ("ONE",)}}, error)) is None
 
 
+@pytest.mark.parametrize(
+    ("compare", "field", "usual", "other"),
+    [
+        (comparisons.levels, "level_weights", "uniform", "last"),
+        (comparisons.replay, "replay", "", "64:0.5:12"),
+    ],
+)
+def test_a_setting_is_compared_with_the_run_that_differs_in_nothing_else(
+    compare, field, usual, other
+):
+    def error(settings, modality):
+        size = 10.0 if settings.get("width") else 1.0
+        return size * EFFECT[modality] * (0.5 if settings.get(field) == other else 1.0)
+
+    runs = {}
+    for name, width in (("small", {}), ("wide", {"width": 4})):
+        runs[f"{name} usual"] = {"modalities": ("NOG", "WIG"), field: usual, **width}
+        runs[f"{name} other"] = {"modalities": ("NOG", "WIG"), field: other, **width}
+    runs["alone"] = {"modalities": ("NOG",), field: other, "depth": 7}
+    found = compare(made_up(runs, error)).ours.split("alike: ")[1].split("; ")
+    found = {name: float(text.split()[0]) for name, text in (part.split(": ") for part in found)}
+    wanted = [f"{size} other {m}" for size in ("small", "wide") for m in ("NOG", "WIG")]
+    assert found == dict.fromkeys(wanted, pytest.approx(0.5, rel=0.1))
+    assert compare(made_up({"a": {"modalities": ("ONE",)}}, error)) is None
+
+
 def test_estimates_are_students():
     x = np.array([0.1, 0.3, 0.2, 0.5])
     estimate = statistics.mean(x)

@@ -406,7 +406,7 @@ def test_an_automatic_schedule_parts_into_stages_as_they_end():
     assert AUTOMATIC.parted([20]) == by_hand(20, 40)
     assert AUTOMATIC.parted([20, 33]) == by_hand(20, 13, 27)
     assert by_hand(1, 2).parted([1]) == by_hand(1, 2)
-    assert AUTOMATIC.states_at(30) == 30 * 2 * 4
+    assert AUTOMATIC.states(0, 30) == 30 * 2 * 4
     assert AUTOMATIC.states == 60 * 2 * 4
     with pytest.raises(InputError, match="share their updates"):
         replace(AUTOMATIC, stages=(Stage(ONE, 4), Stage(WIG(2), 5)))

@@ -5,16 +5,30 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import tensorflow as tf
-from trainings import KS, SOLVER, dataset, small_net, trainer_of
+from trainings import KS, SOLVER, Recorder, dataset, small_net, small_trainer, trainer_of
 
 from tfunroll.core import InputError
+from tfunroll.data import Trajectories
 from tfunroll.runs.config import RunConfig
 from tfunroll.runs.plan import Plan
-from tfunroll.stepping.levels import UNIFORM, Discount, Last, Levels, read, relative, str_of
+from tfunroll.stepping.levels import (
+    UNIFORM,
+    Balanced,
+    Discount,
+    Last,
+    Levels,
+    Lyapunov,
+    normalised,
+    read,
+    relative,
+    str_of,
+)
 from tfunroll.stepping.losses import PhysicsResidual, Supervised
 from tfunroll.stepping.steppers import ParallelCorrection
-from tfunroll.stepping.unrolling import NOG, WIG, unroll
-from tfunroll.training.schedule import Stage
+from tfunroll.stepping.unrolling import NOG, ONE, WIG, unroll
+from tfunroll.training.callbacks import Balance, Every
+from tfunroll.training.fit import Fit, TrainingStoppedError
+from tfunroll.training.schedule import Schedule, Stage
 from tfunroll.training.trainer import Trainer
 
 W, A = 1.1, 0.8
@@ -31,21 +45,21 @@ def linear(plan, levels, **options):
     def run():
         with tf.GradientTape() as tape:
             start = tf.ones([1, 1, 1], tf.float64)
-            loss, _ = unroll(lambda u: w * u, start, targets, level_loss, plan, **options)
+            loss, *_ = unroll(lambda u: w * u, start, targets, level_loss, plan, **options)
         return loss[0], tape.gradient(loss, w)
 
     return [float(value) for value in run()]
 
 
 @pytest.mark.parametrize("options", [{"loop": False}, {}, {"rematerialise": True}], ids=str)
-@pytest.mark.parametrize("levels", [UNIFORM, Last(), Discount(0.6)], ids=str_of)
+@pytest.mark.parametrize("levels", [UNIFORM, Last(), Discount(0.6), Lyapunov(4.0)], ids=str_of)
 @pytest.mark.parametrize("steps", [1, 2, 4])
 @pytest.mark.parametrize("modality", [NOG, WIG])
 def test_closed_forms(modality, steps, levels, options):
     """dℓ_k/dw = 2 (w^k − a^k) w^(k−1), in WIG k times that."""
     k = np.arange(1, steps + 1)
     each = 2 * (W**k - A**k) * W ** (k - 1.0) * (k if modality is WIG else 1)
-    weights = {"uniform": k**0, "last": k == steps, "discount": 0.6**k}
+    weights = {"uniform": k**0, "last": k == steps, "discount": 0.6**k, "lyapunov": np.exp(-k / 2)}
     weights = weights[str_of(levels).split(":")[0]]
     loss, gradient = linear(modality(steps), levels, **options)
     np.testing.assert_allclose(gradient, np.sum(weights * each) / np.sum(weights), rtol=1e-13)
@@ -120,6 +134,53 @@ def test_a_configuration_names_them(data):
     assert trainer_of(config, data).fit(0).updates == 3
 
 
+def test_a_chaotic_system_has_a_time_and_another_must_be_given_one():
+    def resolved(system, text):
+        config = RunConfig(system=system, steps=3, level_weights=text, dataset_config="tiny")
+        return config.resolved().level_weights
+
+    assert resolved("ks", "lyapunov") == "lyapunov:time=12.0"
+    assert resolved("wake", "lyapunov:time=30") == "lyapunov:time=30.0"
+    with pytest.raises(InputError, match="lyapunov' needs a time, such as lyapunov:time=12"):
+        resolved("wake", "lyapunov")
+
+
+# ---------------------------------------------------------------------- balanced
+
+
+class Measured:
+    """A training whose levels have these gradient norms."""
+
+    seed = update = 0
+
+    def __init__(self, norms, plan):
+        self.trainer = self
+        self.schedule = Schedule((Stage(plan, 10),))
+        self.norms = np.array(norms, float)
+
+    def level_norms(self, fit):
+        return self.norms
+
+
+def test_balanced_levels_have_gradients_of_one_size():
+    balance, fit = Balance(), Measured([0.0, 1.0, 2.0, 400.0], WIG(4, None, 1))
+    balance.begin(fit)
+    balance.turn(fit)
+    np.testing.assert_allclose(fit.level_weights[1:4], [1, 0.5, 0.1])  # a tenth at most at once
+    balance.turn(fit)
+    balance.turn(fit)
+    weights = normalised(fit.level_weights[:4], WIG(4, None, 1))
+    np.testing.assert_allclose((weights * fit.norms)[1:] / weights[1], 1, rtol=1e-12)
+    assert weights[1:].sum() == pytest.approx(3)
+    fit.norms = np.array([0.0, 1.0, 1.0, 400.0])
+    balance.turn(fit)  # a mean that spans 50 measurements
+    np.testing.assert_allclose(fit.level_weights[2], 0.5 + (1 - 0.5) * 2 / 51)
+    for bad in ([0.0, 1.0, np.nan, 1.0], [0.0, 0.0, 1.0, 1.0]):
+        before, fit.norms = fit.level_weights, np.array(bad)
+        balance.turn(fit)
+        assert fit.level_weights is before
+
+
 @dataclass(frozen=True)
 class Given(Levels):
     """A user's."""
@@ -128,6 +189,57 @@ class Given(Levels):
 
     def weights(self, steps):
         return np.array(self.values)
+
+
+@pytest.mark.parametrize("rest", [0.0, 0.5])
+def test_norms_of_levels_are_those_of_their_own_losses(data, rest):
+    """Also beside a term without levels."""
+    stage = Stage(WIG(3), 10, batch_size=8)
+    made = trainer(data, Supervised(levels=Balanced()) + rest * PhysicsResidual(SOLVER), stage)
+    fit = Fit(made, 3, None, None, None, "")
+    fit.at_start()
+    batch = made._batch(3, made.schedule.part(3, 0), 0, 2)
+    wanted = [
+        trainer(data, Supervised(levels=Given(tuple(one))), stage).objective.gradient(
+            fit.flat, batch, WIG(3)
+        )
+        for one in np.eye(3)
+    ]
+    np.testing.assert_allclose(made.level_norms(fit), [g.norm for g in wanted], rtol=1e-9)
+    np.testing.assert_allclose(tf.reduce_mean(wanted[0].levels), wanted[0].loss, rtol=1e-12)
+
+
+def test_balanced_training_resumes_and_reports_the_plain_loss(data, tmp_path):
+    def made(*callbacks):
+        stages = [Stage(ONE, 20, 1e-3, batch_size=4), Stage(WIG(3), 60, 1e-3, batch_size=4)]
+        loss = Supervised(levels=Balanced())
+        return small_trainer(data, stages, loss=loss, callbacks=callbacks, jit=False)
+
+    recorder = Recorder()
+    whole = made(recorder).fit(0)
+    weights = [recorder.rows[80][f"level_weights/{k:02d}"] for k in (1, 2, 3)]
+    assert np.mean(weights) == pytest.approx(1)
+    assert weights[0] > weights[1] > weights[2]
+    horizon = recorder.rows[80]["training/effective_horizon"]
+    assert horizon == pytest.approx(np.dot([1, 2, 3], weights) / 3)
+    levels = [recorder.rows[80][f"levels/{k:02d}"] for k in (1, 2, 3)]
+    assert np.isfinite(levels).all()
+
+    stopping = made(Every(47, lambda fit: fit.stop() if fit.update == 47 else None))
+    with pytest.raises(TrainingStoppedError):
+        stopping.fit(0, tmp_path)
+    np.testing.assert_array_equal(stopping.fit(0, tmp_path).weights, whole.weights)
+    alone = [made().fit(seed).weights for seed in (0, 1)]
+    for one, together in zip(alone, made().fit_together([0, 1]), strict=True):
+        np.testing.assert_allclose(together.weights, one, rtol=0, atol=2e-5)
+
+
+def test_too_many_levels_to_balance(data):
+    size = {"domain_size": np.ones(1)}
+    long = Trajectories(np.zeros((1, 140, 48, 1)), size, ("a",), np.zeros(1), {})
+    stepper = ParallelCorrection(SOLVER, small_net(), KS.features("correction"))
+    with pytest.raises(InputError, match="steps=129: level_weights='balanced' serves horizons up"):
+        Trainer(stepper, long, Stage(WIG(129), 5), loss=Supervised(levels=Balanced()))
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ def random(*shape, seed=0):
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_perfect_rollout_scores_zero_or_the_whole_horizon(name):
     r = random(3, 20, 8, 8, 2)
-    values, status = metrics.compute(name, r, r, 12, stepped=r, grid=GRID)
+    values, status = metrics.compute(name, r, r, 12, stepped=r, grid=GRID, coarse=1.1 * r)
     if name == "rms_divergence":
         assert (values > 0).all()  # of the rollout alone; its reference plays no part
-    elif name == "vorticity_correlation":
+    elif name in ("vorticity_correlation", "gap_closed"):
         np.testing.assert_array_equal(values, 1)
     elif name in ("kinetic_energy", "enstrophy"):
         assert np.ptp(values) > 0
@@ -120,7 +120,7 @@ def test_a_diverged_rollout_scores_as_badly_as_one_can_and_is_never_nan(bad):
     u[0, 4, 2, 3, 1] = bad  # and the reference again afterwards
     assert not metrics.diverged(worst, r).any()
     for name, metric in FIELDS.items():
-        values, status = metrics.compute(name, u, r, 12, stepped=u, grid=GRID)
+        values, status = metrics.compute(name, u, r, 12, stepped=u, grid=GRID, coarse=1.1 * r)
         assert np.isfinite(values).all()
         assert np.all(status[1] != "diverged")
         if metric.kind == "frame":
@@ -171,7 +171,8 @@ RELATIVE = [
 
 
 def scores(name, u, r, horizon=12):
-    return metrics.compute(name, u, r, horizon, stepped=np.roll(u, 1, 1), grid=GRID)[0]
+    more = {"stepped": np.roll(u, 1, 1), "grid": GRID, "coarse": 1.1 * r}
+    return metrics.compute(name, u, r, horizon, **more)[0]
 
 
 @pytest.mark.parametrize("factor", [1e-6, 3.0, 1e6])
@@ -203,3 +204,39 @@ def test_what_lies_beyond_the_horizon_is_not_counted(name, beyond):
 def test_a_frame_more_leaves_those_before_as_they_are(name):
     u, r = random(2, 20, 8, 8, 2), random(2, 20, 8, 8, 2, seed=1)
     np.testing.assert_array_equal(scores(name, u, r)[:, :19], scores(name, u[:, :19], r[:, :19]))
+
+
+def test_gap_closed_is_the_part_of_the_coarse_error_that_is_gone():
+    r = random(2, 20, 8, 1)
+    wave = np.sin(np.arange(8))[:, None]
+
+    def closed(*sizes):
+        u, coarse = (r + size * wave for size in sizes)
+        return metrics.compute("gap_closed", u, r, 12, coarse=coarse)[0]
+
+    np.testing.assert_allclose(closed(0.1, 0.2), 3 / 4, rtol=1e-6)
+    np.testing.assert_allclose(closed(0.2, 0.2), 0, atol=1e-12)
+    np.testing.assert_allclose(closed(0.2, 0.1), -3, rtol=1e-6)
+    assert not metrics.is_error("gap_closed")
+    late = r.copy()
+    late[:, 12:] += 1  # beyond the horizon nothing counts
+    np.testing.assert_array_equal(metrics.compute("gap_closed", late, r, 12, coarse=r + 1)[0], 1)
+
+
+def test_errors_of_modes_have_closed_forms():
+    """A reference cos(2x), an error cos(5x + 1) / 10: (1 + 25) / (1 + 4) / 100 in the square."""
+    x = 2 * np.pi * np.arange(32)[:, None] / 32
+    r = np.broadcast_to(np.cos(2 * x), (1, 4, 32, 1))
+    u = r + 0.1 * np.cos(5 * x + 1)
+    np.testing.assert_allclose(errors.h1(u, r), np.sqrt(26 / 5) / 10)
+    np.testing.assert_allclose(errors.spectral(u, r), 0.1)
+    np.testing.assert_allclose(errors.nrmse(u, r), 0.1)
+    np.testing.assert_allclose(errors.spectral(np.roll(u, 3, 2), u), 0, atol=1e-15)
+    np.testing.assert_allclose(errors.spectral(1.3 * r, r), 0.3)
+    two = random(1, 3, 8, 12, 2), random(1, 3, 8, 12, 2, seed=1)
+    assert (errors.spectral(*two) < errors.nrmse(*two)).all()
+    for name in ("spectral", "h1"):
+        with pytest.raises(InputError, match=f"metrics={name} is defined on whole periodic boxes"):
+            metrics.check_defined([name], None, periodic=False)
+        with pytest.raises(InputError, match="whole periodic boxes"):
+            metrics.check_defined([f"{name}@left"], None, ("left",))

@@ -1,6 +1,7 @@
 """A user's own network by flag: checked, trained, evaluated, exported and loaded again."""
 
 import json
+import pathlib
 import textwrap
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from tfunroll.runs import running as runs
 from tfunroll.runs.config import RunConfig
 
 KS = systems.get("ks")
+EXAMPLE = str(pathlib.Path(__file__).parents[1] / "examples" / "conv_net.py")
 GOOD = """
 from __future__ import annotations
 import dataclasses
@@ -132,6 +134,15 @@ def test_the_smallest_function_follows_seed_and_precision(tmp_path, module):
     assert double(tf.ones((1, 48, 2), tf.float64)).dtype == tf.float64
     assert make(0, "mixed_bfloat16")(tf.ones((1, 48, 2))).dtype == tf.bfloat16
     assert (keras.config.floatx(), keras.config.dtype_policy().name) == policy
+
+
+@pytest.mark.parametrize("name", ["ks", "kolmogorov:points=16"])
+def test_the_example_is_a_good_network_and_passes_on_shifts(name):
+    domain = systems.get(name).domain
+    own.check(EXAMPLE, domain, 3, 1)
+    net = nets.build(EXAMPLE, domain, 3, 1, dtype="float64")
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, *domain.shape, 3)))
+    np.testing.assert_allclose(net(tf.roll(x, 5, 1)), tf.roll(net(x), 5, 1), atol=1e-12)
 
 
 MISTAKES = {

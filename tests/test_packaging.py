@@ -5,7 +5,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
 
 import pytest
@@ -40,18 +39,40 @@ def test_version_is_written_alike():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from a copy so that nothing is written into the checkout."""
+def source(tmp_path_factory):
+    """A copy of what packages are built from, so that nothing is written into the checkout."""
     source = tmp_path_factory.mktemp("source")
     for name in ("tfunroll", "datasets"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "out", "."]
+    return source
+
+
+def built(source, kind):
+    """The file that `python -m build --kind` makes."""
+    command = [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", kind, "."]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = (source / "out").glob("*.whl")
+    (path,) = (source / kind).glob("tfunroll-*")
     return path
+
+
+@pytest.fixture(scope="module")
+def wheel(source):
+    return built(source, "wheel")
+
+
+def installed(package, folder):
+    """The folder of a fresh environment with the package, that borrows the libraries of this."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    borrowed = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "borrowed.pth").write_text("\n".join(borrowed))
+    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", "--quiet"]
+    options = ["--no-deps", "--no-build-isolation", "--ignore-installed"]
+    subprocess.run([*pip, *options, package], check=True)
+    return folder
 
 
 def test_wheel_content(wheel):
@@ -61,7 +82,7 @@ def test_wheel_content(wheel):
     for folder, package in (("tfunroll", "tfunroll"), ("datasets", "tfunroll/datasets")):
         for path in (ROOT / folder).rglob("*"):
             if (
-                path.suffix in (".py", ".md", ".bib", ".txt", ".toml")
+                path.suffix in (".py", ".md", ".bib", ".txt", ".toml", ".json", ".npz")
                 and "__pycache__" not in path.parts
             ):
                 assert f"{package}/{path.relative_to(ROOT / folder).as_posix()}" in names
@@ -92,15 +113,26 @@ def test_wheel_imports_from_a_foreign_directory(wheel, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+LOADED = """
+import pathlib, sys, tensorflow as tf, tfunroll
+assert pathlib.Path(tfunroll.__file__).is_relative_to(sys.argv[1]), tfunroll.__file__
+step = tfunroll.load("ks-correction-small").bind({"domain_size": tf.constant([8.0])})
+print(step(tf.zeros([1, 48, 1])).shape)
+"""
+
+
+def loads_a_network(env, folder):
+    """Whether the network that comes along steps in an environment, away from the checkout."""
+    command = [env / "bin" / "python", "-c", LOADED, env]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip() == "(1, 48, 1)"
+
+
 @pytest.mark.slow
 def test_an_installed_package_trains_and_exports_elsewhere(wheel, tmp_path):
-    """By the command `tfunroll`, from a fresh environment that borrows the libraries of this."""
-    env, folder = tmp_path / "env", tmp_path / "a folder [of mine]"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", env], check=True)
-    (site,) = env.glob("lib/python*/site-packages")
-    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
-    pip = [sys.executable, "-m", "pip", "--python", env / "bin" / "python", "install", "--quiet"]
-    subprocess.run([*pip, "--no-deps", "--ignore-installed", wheel], check=True)
+    """By the command `tfunroll`."""
+    env, folder = installed(wheel, tmp_path / "env"), tmp_path / "a folder [of mine]"
     folder.mkdir()
 
     def tfunroll(*arguments):
@@ -113,3 +145,12 @@ def test_an_installed_package_trains_and_exports_elsewhere(wheel, tmp_path):
     assert "written:" in tfunroll("train", *sizes, "--data_dir=data", "--out=run")
     assert "written:" in tfunroll("export", "--run=run/WIG/0", "--out=exported")
     assert (folder / "exported" / "saved_model.pb").exists()
+    assert loads_a_network(env, folder)
+
+
+@pytest.mark.slow
+def test_the_source_archive_installs(source, tmp_path):
+    env = installed(built(source, "sdist"), tmp_path / "env")
+    assert loads_a_network(env, tmp_path)
+    done = subprocess.run([env / "bin" / "tfunroll"], capture_output=True, text=True, check=True)
+    assert "train" in done.stdout

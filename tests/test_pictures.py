@@ -125,6 +125,14 @@ def test_rollouts(waves):
         assert not top[1].texts
 
 
+def test_rollouts_draw_a_network_of_any_name(waves):
+    _, drawn = waves
+    names = ("mine", "persistence", "coarse solver", "equal-cost solver (2 sub-steps)")
+    figure = rollouts(dict.fromkeys(names, drawn["ONE"]), KS)
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert titles == ["reference", "mine", "coarse solver"]
+
+
 # ---------------------------------------------------------------------- flows
 
 

@@ -146,3 +146,17 @@ def test_colours_follow_the_first_row():
     figure = panels({"reference": field, "network": 100 * field}, FLOW, "")
     limits = {ax.get_images()[0].get_clim() for ax in figure.axes if ax.get_images()}
     assert limits == {(-3, 3)}
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("name", ["ks", "wake:points=16", "aerofoil", "plane"])
+def test_a_rollout_that_diverged_at_once_is_grey(name):
+    plane = dataclasses.replace(FLOW, flow=None)
+    system = plane if name == "plane" else systems.get(name)
+    shape = (3, *system.domain.shape, len(system.channels))
+    figure = fields({"network": np.full(shape, np.inf)}, system, limit=10.0)
+    images = [c for ax in figure.axes for c in (*ax.get_images(), *ax.collections)]
+    fields_drawn = [image for image in images if np.size(image.get_array()) > 40]
+    assert fields_drawn
+    assert all(np.ma.getmaskarray(image.get_array()).all() for image in fields_drawn[:1])
+    drawn(figure)

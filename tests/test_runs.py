@@ -72,6 +72,7 @@ def test_tensorboard_has_whole_curves_and_every_setting(first):
     events = event_accumulator.EventAccumulator(str(out / "WIG" / "0"), {"tensors": 0}).Reload()
     steps = [event.step for event in events.Tensors("training/loss")]
     assert steps[0] <= 20 < steps[-1] == 30  # the shared stage, of 20 updates, is in it
+    assert {path.parent.parent.name for path in out.rglob("events.*")} == {"ONE", "NOG", "WIG"}
     plugin = events.SummaryMetadata("_hparams_/session_start_info").plugin_data
     shown = HParamsPluginData.FromString(plugin.content).session_start_info.hparams
     settings = {name: value.ListFields()[0][1] for name, value in shown.items()}

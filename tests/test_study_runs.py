@@ -38,7 +38,8 @@ metrics = ["relative_error", "nrmse", "divergence_time"]
 [[mini.cells]]
 mode = ["correction", "prediction"]
 [[mini.cells]]
-net = "nothing"
+net = "fno"
+modes = 500
 """
 
 
@@ -65,14 +66,14 @@ def test_a_failure_does_not_stop_the_rest(tiny, whole):
     *good, bad = tiny.runs
     assert list(failed) == [bad]
     (why,) = set(failed[bad].values())
-    assert why.startswith("net='nothing' is unknown; allowed: ")
+    assert why.startswith("modes=500 is too much for a grid of (48,) points")
     assert [folder.state(tiny, out, run_id) for run_id in tiny.runs] == [
         *("finished", "finished", "failed")
     ]
     gathered = collection.collect(out)
     assert list(gathered.labels) == good
     assert "2 finished, 1 failed" in collection.progress(gathered)
-    assert f"failed: {bad}: net='nothing'" in collection.progress(gathered)
+    assert f"failed: {bad}: modes=500" in collection.progress(gathered)
 
 
 def test_the_gathered_table_is_tidy(tiny, whole):
@@ -161,7 +162,7 @@ def test_the_estimate_grows_with_the_work(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr(costs, "measure", lambda config: (1e-9, 0.0))
     text = study.estimate(tiny, tmp_path, count=1)
     assert "3 runs, 12 networks, 48 updates" in text  # 2 seeds × 2 modalities × 4 × 3 runs
-    assert "not estimated: ks-correction-nothing" in text
+    assert "not estimated: ks-correction-fno" in text
     big = study.load(written(tmp_path, TINY.replace("2:4", "2:4000")), "mini")
 
     def seconds(of):
@@ -248,7 +249,7 @@ def test_slurm_tasks_are_shards(array, n, tmp_path):
 
 @pytest.mark.slow
 def test_a_slurm_array_runs_a_study(tiny, whole, tiny_data_dir, tmp_path):
-    good = TINY.split('[[mini.cells]]\nnet = "nothing"')[0]
+    good = TINY.split('[[mini.cells]]\nnet = "fno"')[0]
     arguments = (
         *("--array=1-2", f"--study={written(tmp_path, good)}", f"--out={tmp_path / 'out'}"),
         *(f"--data_dir={tiny_data_dir}", "--workers=1"),

@@ -90,8 +90,8 @@ def function_of(make_step, weights, level_loss, plan, graph=True, jit=False, **o
         with tf.GradientTape() as tape:
             probes = tf.zeros([plan.steps, *state.shape], state.dtype)
             tape.watch(probes)
-            of_samples, _ = unroll(make_step(), state, targets, level_loss, plan, probes, **options)
-            loss = tf.reduce_mean(of_samples)
+            given = make_step(), state, targets, level_loss, plan, probes
+            loss = tf.reduce_mean(unroll(*given, **options).loss)
         return loss, *tape.gradient(loss, [*weights, probes])
 
     if not graph:
@@ -181,7 +181,7 @@ def test_closed_form(plan, wanted, loop):
     """u -> w u, w = 2, u0 = 1, three steps, plain sum of outputs: 1 + 2w + 3w² and 1 + w + w²."""
     w = tf.Variable(2.0, dtype=tf.float64)
     with tf.GradientTape() as tape:
-        loss, _ = unroll(
+        loss, *_ = unroll(
             lambda u: w * u,
             tf.ones([1, 1, 1], tf.float64),
             tf.zeros([1, 3, 1, 1], tf.float64),

@@ -94,3 +94,29 @@ def test_what_is_wrong_with_a_file_is_one_line(text, message, tmp_path):
     assert str(error.value).startswith(f"net='{path}")
     if text != "OTHER = 1":  # which ran
         assert not [name for name in set(sys.modules) - before if name.startswith("mine")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x.py",
+        ".py",
+        "~nobody/x.py:NET",
+        f"{'x' * 300}.py:NET",
+        "\x00.py",
+        ".py:::",
+        "/.py#sha256=",
+        "x.py:NET#sha256=#",
+    ],
+)
+def test_names_of_nothing(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for call in (
+        lambda: user_modules.get("net", name, "NET"),
+        lambda: user_modules.full_name("net", name, "NET", hashed=True),
+    ):
+        with pytest.raises(InputError, match="no such file|cannot be read") as error:
+            call()
+        assert "\n" not in str(error.value)
+    assert user_modules.short_name(name)
+    assert user_modules.relative_to(tmp_path, name) == name

@@ -129,7 +129,7 @@ def test_gradients_through_a_corrected_rollout(state):
     def loss(weight):
         net = lambda x: weight * x[..., :2] * x[..., 2:3]  # noqa: E731
         targets = tf.zeros([2, 3, *state.shape[1:]], tf.float64)
-        of_samples, _ = unroll(
+        of_samples, *_ = unroll(
             step(net).bind(tensors()),
             state,
             targets,

@@ -3,7 +3,7 @@
 import tfunroll as tu
 
 systems, data, nets, losses, callbacks, metrics    modules
-Prediction, ParallelCorrection, SequentialCorrection    steppers with a network
+Prediction, ParallelCorrection, SequentialCorrection, IndirectCorrection    with a network
 ONE, NOG, WIG, Unrolling, Stage, Schedule, Trainer, Ladder, Adam    training
 evaluate, load, export    what comes out
 System, ParamRange, Domain, Solver, ExternalSolver, own_system, Features    one's own physics
@@ -25,7 +25,8 @@ _MODULES = {
 }
 _OBJECTS = {
     **dict.fromkeys(
-        ("Prediction", "ParallelCorrection", "SequentialCorrection"), "tfunroll.stepping.steppers"
+        ("Prediction", "ParallelCorrection", "SequentialCorrection", "IndirectCorrection"),
+        "tfunroll.stepping.steppers",
     ),
     **dict.fromkeys(
         ("ONE", "NOG", "WIG", "Unrolling", "unroll", "rollout", "repeat"),

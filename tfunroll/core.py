@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # importing it takes seconds, which --help and a mistyped fla
 State: TypeAlias = "tf.Tensor"  # [batch, *space, channel]
 Params = Mapping[str, "tf.Tensor"]  # physics parameters by name, each [batch]
 Step = Callable[["tf.Tensor"], "tf.Tensor"]  # one frame forward
+ForcedStep = Callable[["tf.Tensor", "tf.Tensor"], "tf.Tensor"]  # (state, source) -> one frame later
 
 MODALITIES = ("ONE", "NOG", "WIG")
 BOUNDARIES = ("periodic", "zero", "replicate")
@@ -84,8 +85,11 @@ class Solver(abc.ABC):
       channels: number of state channels.
       refinement: cells of its own grid per cell of the networks' grid, per axis.
       compilable: False for code that XLA cannot compile; the graph then calls out to it.
-      differentiable: False for code without gradients; WIG needs them, but on the routes
-        ``network`` and ``identity``.
+      differentiable: False for code without gradients by the state; WIG needs them, but on the
+        routes ``network``, ``identity`` and ``emulator``.
+      takes_source: whether it has ``forced``, which correction=indirect needs.
+      source_differentiable: False for code without gradients by that source; training of an
+        indirect correction always needs them.
       fraction: the part of each frame that it integrates, in (0, 1]; the rest is a network's, by
         correction=graded.
       knobs: numbers that a ladder may lower while a network is trained, such as iterations: name ->
@@ -98,6 +102,8 @@ class Solver(abc.ABC):
     refinement: int = 1
     compilable: bool = True
     differentiable: bool = True
+    takes_source: bool = False
+    source_differentiable: bool = True
     fraction: float = 1.0
     knobs: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
@@ -142,13 +148,46 @@ class Solver(abc.ABC):
         """How many of what the knob counts one frame takes."""
         return count
 
+    def forced(self, params: Params) -> ForcedStep:
+        """Returns (state, source) -> state one frame later of the equations with a source.
+
+            ∂u/∂t = (the solver's right-hand side) + source
+
+        Args (of what is returned): source: [batch, *space, channels], a rate of change, held over
+          the frame; channels without an equation in time, such as a pressure, are not read.
+        With a source of zeros it is the step of ``bind``, to the last bit.
+        Raises: InputError: unless ``takes_source``.
+        """
+        raise InputError(self.without_source)
+
+    @property
+    def _title(self) -> str:
+        return repr(getattr(self, "name", type(self).__name__))
+
     @property
     def without_gradient(self) -> str:
         """What to tell one who asks for gradients of a solver that is not differentiable."""
-        name = getattr(self, "name", type(self).__name__)
         return (
-            f"modalities=WIG passes gradients through the solver {name!r}, which has none; "
-            "allowed: ONE, NOG, or WIG with through=network or through=identity, which need none"
+            f"modalities=WIG passes gradients through the solver {self._title}, which has none; "
+            "allowed: ONE, NOG, or WIG with through=network, through=identity or through=emulator, "
+            "which need none"
+        )
+
+    @property
+    def without_source(self) -> str:
+        """What to tell one who wants to force a solver that takes no source."""
+        return (
+            f"correction=indirect: the solver {self._title} takes no source; allowed: the other "
+            "corrections, a built-in solver, or ExternalSolver(..., takes_source=True)"
+        )
+
+    @property
+    def without_source_gradient(self) -> str:
+        """What to tell one who wants to train by a source that has no gradient."""
+        return (
+            f"correction=indirect needs a gradient by the source, which the solver {self._title} "
+            "has not, in ONE and NOG too; give it a vjp, or source_gradient='dt' for "
+            "∂u'/∂source ≈ frame_time · I"
         )
 
     def prolong(self, state: State) -> State:
@@ -201,6 +240,11 @@ class Domain:
             value = getattr(self, name)
             if value is not None and np.shape(value) != shape:
                 raise InputError(f"{name} has shape {np.shape(value)}, needs {shape}")
+
+    @property
+    def periodic(self) -> bool:
+        """Whether it is along every axis."""
+        return all(pair == ("periodic", "periodic") for pair in self.boundary)
 
 
 def compilable(stepper: Stepper) -> bool:

@@ -51,8 +51,11 @@ def short_name(name: str) -> str:
 def relative_to(folder: pathlib.Path, name: str) -> str:
     """A name in a file of ``folder`` as one that holds everywhere: relative to it, or else to the
     working directory."""
-    path = pathlib.Path(name.partition(".py")[0] + ".py").expanduser()
-    return str(folder.resolve() / name) if (folder / path).is_file() else name
+    beside = folder.resolve() / (name.partition(".py")[0] + ".py")
+    with contextlib.suppress(OSError):  # a name that no file can have
+        if beside.is_file():
+            return str(folder.resolve() / name)
+    return name
 
 
 def get(field: str, name: str, attribute: str):
@@ -83,16 +86,18 @@ def _split(name: str, attribute: str) -> tuple[pathlib.Path, str, str]:
     text, _, digest = name.partition(HASH)
     path, _, found = text.rpartition(":") if not text.endswith(".py") else (text, "", "")
     path = pathlib.Path(path or text)
-    with contextlib.suppress(RuntimeError):  # "~nobody" is a name like others
-        path = path.expanduser()
-    return path.resolve(), found or attribute, digest
+    with contextlib.suppress(RuntimeError, OSError, ValueError):  # such as "~nobody"
+        path = path.expanduser().resolve()
+    return path, found or attribute, digest
 
 
 def _text(field, name, path, attribute, digest) -> bytes:
     """The file's text, which must be that of the hash, if there is one."""
-    if not path.is_file():
-        raise InputError(f"{field}={name!r}: no such file; expected path/to/module.py:{attribute}")
     try:
+        if not path.is_file():
+            raise InputError(
+                f"{field}={name!r}: no such file; expected path/to/module.py:{attribute}"
+            )
         text = path.read_bytes()
     except OSError as error:
         raise InputError(f"{field}={name!r} cannot be read: {why(error)}") from None

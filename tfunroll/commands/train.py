@@ -9,7 +9,7 @@ from tfunroll.runs import cli
 
 LONGER = """
 This was the small demo. `make study-ks` trains the paper's network, longer and on the full dataset;
-the README has its table."""
+docs/ks.md has its table."""
 
 cli.define_config_flags()
 

@@ -34,6 +34,7 @@ class Settings:
       test_sets: names of dataset splits.
       dtype: of states and parameters, "float32" or "float64"; the network's own.
       jit_compile: compile the rollout with XLA.
+      coarse: the coarse solver that "gap_closed" compares with; the system's first if empty.
     Raises:
       InputError: for an unknown metric or test set, or an impossible number.
     """
@@ -45,6 +46,7 @@ class Settings:
     test_sets: tuple[str, ...] = TEST_SPLITS
     dtype: str = "float32"
     jit_compile: bool = False
+    coarse: str = ""
 
     def __post_init__(self):
         metrics.check_metrics(self.metrics)
@@ -85,7 +87,8 @@ def check_fit(system: System, dataset, settings: Settings) -> None:
         )
     has_forces = system.forces is not None
     parts = system.parts
-    metrics.check_defined(settings.metrics, system.flow, parts, has_forces, system.observables)
+    has = system.flow, parts, has_forces, system.observables, system.domain.periodic
+    metrics.check_defined(settings.metrics, *has)
     for name in settings.test_sets:
         check_choice("test_sets", name, dataset.splits)
         start_frames(dataset.splits[name].states.shape[1], settings)
@@ -109,7 +112,7 @@ class Evaluator:
         self.traces = 0
         self.cases, states, params = all_cases(dataset, settings)
         self._initial = tf.constant(states[:, 0], settings.dtype)
-        self._references, self._reference_forces = states[:, 1:], None
+        self._references, self._reference_forces, self._coarse = states[:, 1:], None, None
         self._params = {name: tf.constant(p, settings.dtype) for name, p in params.items()}
         jit = settings.jit_compile and compilable(stepper)
         if "physics_residual" in settings.metrics:
@@ -134,6 +137,7 @@ class Evaluator:
         labels = {**own, "kind": NETWORK, "refinement": 0, "substeps": 0, **labels}
         forces, lost = self._forces(predictions), metrics.diverged(u, r)
         more = stepped, grid, forces, self.system.parts, self._observed(predictions), lost
+        more = *more, self._coarse_rollout()
         parts = [
             self._rows(name, *metrics.compute(name, u, r, self.settings.horizon, *more))
             for name in dict.fromkeys((*self.settings.metrics, "divergence_time"))
@@ -144,6 +148,24 @@ class Evaluator:
         columns = [*COLUMNS, *(name for name in self.cases if name not in COLUMNS)]
         samples = self._samples(predictions, references, forces, lost)
         return Evaluation(results[columns], samples)
+
+    def _coarse_rollout(self) -> np.ndarray | None:
+        """The coarse solver's measured channels, for metrics that need them; computed once."""
+        if not any("coarse" in metrics.METRICS[n.partition("@")[0]].needs
+                   for n in self.settings.metrics):  # fmt: skip
+            return None
+        if self._coarse is None:
+            solver = self.system.coarse(self.settings.coarse)
+
+            def rolled(initial, params):
+                start, frames = solver.prolong(initial), self.settings.long_horizon
+                return rollout(solver.bind(params), start, frames, solver.restrict)
+
+            jit = self.settings.jit_compile and solver.compilable
+            compiled = tf.function(rolled, jit_compile=jit, autograph=False)
+            with solver_errors():
+                self._coarse = compiled(self._initial, self._params).numpy()
+        return self._coarse[..., self.system.measured]
 
     def _forces(self, predictions) -> metrics.Forces | None:
         """Of the body, if there is one; those of the reference are computed once."""

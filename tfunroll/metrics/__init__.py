@@ -84,6 +84,16 @@ METRICS = {
     "mse": Metric("frame", "mean squared error", errors.mse),
     "nrmse": Metric("frame", "normalised RMSE", errors.nrmse),
     "relative_l2": Metric("frame", "relative L2 error", errors.relative_l2),
+    "gap_closed": Metric(
+        "rollout", "part of the coarse error gone", errors.gap_closed, ("coarse",), error=False
+    ),
+    "spectral": Metric(
+        "frame",
+        "error of the amplitudes of modes",
+        errors.spectral,
+        blind_to={"shifted": "what is moved in space keeps them"},
+    ),
+    "h1": Metric("frame", "relative H¹ error", errors.h1),
     "physics_residual": Metric(
         "frame",
         "squared distance to one reference step",
@@ -224,11 +234,12 @@ def check_defined(
     parts: Collection[str] = (),
     has_forces: bool = False,
     observables: Collection[str] = (),
+    periodic: bool = True,
 ) -> None:
     """Raises InputError for a metric that this system does not have.
 
     Args: grid: of its flow. parts: names of regions and channels. has_forces: whether it has a
-      body. observables: names.
+      body. observables: names. periodic: whether its box is, along all axes.
     """
     for name in names:
         base, _, part = name.partition("@")
@@ -237,8 +248,10 @@ def check_defined(
             check_choice(f"metrics={name}: observable", part, observables)
         elif part:
             check_choice(f"metrics={name}: region", part, parts)
-            if needs:
+            if set(needs) - {"coarse"}:
                 raise InputError(f"metrics={name}: {base} needs all of space, not a region")
+        if base in ("spectral", "h1") and (part or not periodic):
+            raise InputError(f"metrics={name} is defined on whole periodic boxes alone")
         if "grid" in needs and grid is None:
             raise InputError(f"metrics={name} is defined for two-dimensional flows alone")
         if base == "spectrum_error" and not all(grid.periodic):
@@ -258,6 +271,7 @@ def compute(
     parts: Mapping[str, tuple] | None = None,
     observed: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     lost: np.ndarray | None = None,
+    coarse: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A metric of a batch of rollouts.
 
@@ -269,6 +283,7 @@ def compute(
       parts: name of a region or channel -> index of [sample, frame, *space, channel].
       observed: name of an observable -> its values in rollout and reference, [sample, frame].
       lost: errors.diverged(u, r), if it is known.
+      coarse: the coarse solver's rollout, for errors.gap_closed.
     Returns:
       values, [sample] or for kind "frame" [sample, frame], and their status, same shape: "diverged"
       if the rollout has diverged within the frames that the value covers, "censored" or "ok".
@@ -280,6 +295,9 @@ def compute(
     metric = METRICS[base]
     lost = diverged(u, r) if lost is None else lost
     u = errors.bounded(u, r, lost)
+    if coarse is not None:
+        coarse = errors.bounded(coarse, r, diverged(coarse, r))
+        coarse = (coarse[parts[part]] if part and parts else coarse)[:, :horizon]
     if stepped is not None:
         stepped = np.where(lost.reshape(*lost.shape, *[1] * (r.ndim - 2)), r, stepped)
     if "observed" in metric.needs:
@@ -289,7 +307,14 @@ def compute(
     gone = lost if metric.kind == "frame" else lost[:, -1]
     if metric.kind == "rollout":
         u, r, gone = u[:, :horizon], r[:, :horizon], lost[:, :horizon][:, -1]
-    more = {"stepped": stepped, "grid": grid, "forces": forces, "observed": observed, "lost": lost}
+    more = {
+        "stepped": stepped,
+        "grid": grid,
+        "forces": forces,
+        "observed": observed,
+        "lost": lost,
+        "coarse": coarse,
+    }
     values = metric.function(u, r, **{need: more[need] for need in metric.needs})
     censored = np.bool_(False)
     if metric.kind == "time":

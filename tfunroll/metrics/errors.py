@@ -93,6 +93,45 @@ def relative_l2(u: np.ndarray, r: np.ndarray) -> np.ndarray:
     return np.sqrt(divide(mse(u, r), size))
 
 
+def gap_closed(u: np.ndarray, r: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+    """1 − relative_error(u, r) / relative_error(coarse, r): [sample].
+
+    What part of the coarse solver's error is gone: 0 for that solver, 1 for the reference, below 0
+    for a rollout that is worse. Args: coarse: the coarse solver's rollout from the same state.
+    """
+    return 1 - divide(relative_error(u, r), relative_error(coarse, r))
+
+
+def spectral(u: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """√Σ_k (|û_k| − |r̂_k|)² over that of Σ_k |r̂_k|², its mean over frames: [sample, frame].
+
+    At most nrmse, which it is where phases agree. For a periodic box.
+    """
+    size, wanted = (np.abs(_modes(x)) for x in (u, r))
+    return _by_size(np.square(size - wanted), np.square(wanted))
+
+
+def h1(u: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """√Σ_k (1 + |k|²) |û_k − r̂_k|² over that of r, its mean over frames: [sample, frame].
+
+    The Sobolev norm of first order, k in waves per box; nrmse with derivatives. For a periodic box.
+    """
+    axes = [np.fft.fftfreq(n) * n for n in r.shape[2:-1]]
+    weight = 1 + sum(np.square(k) for k in np.meshgrid(*axes, indexing="ij"))[..., None]
+    error, own = (weight * np.square(np.abs(_modes(x))) for x in (u - r, r))
+    return _by_size(error, own)
+
+
+def _modes(x):
+    return np.fft.fftn(x.astype(np.float64), axes=tuple(range(2, x.ndim - 1)))
+
+
+def _by_size(error, own):
+    axes = tuple(range(2, error.ndim))
+    size = np.mean(np.sum(own, axes), axis=1, keepdims=True)
+    return np.sqrt(divide(np.sum(error, axes), size))
+
+
 def physics_residual(u: np.ndarray, r: np.ndarray, stepped: np.ndarray) -> np.ndarray:
     """mean over space and channels of (u_t − S(u_{t−1}))², S one step of the reference solver.
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from tfunroll.plots import animation
 from tfunroll.plots.animation import rows_of, title_of
-from tfunroll.plots.style import Drawn, in_units
+from tfunroll.plots.style import Drawn, finite, in_units
 from tfunroll.systems.base import System
 
 SIGNED = colormaps["RdBu_r"].with_extremes(bad="0.7")  # of values about zero
@@ -64,7 +64,7 @@ def _shown(rows, system) -> tuple[dict[str, np.ndarray], dict]:
     if system.domain.mask is not None:
         hidden = ~system.domain.mask
     rows = {name: np.where(hidden, np.nan, values.astype(float)) for name, values in rows.items()}
-    low, high = np.nanpercentile(next(iter(rows.values())), CLIP)
+    low, high = np.percentile(finite(next(iter(rows.values()))), CLIP)
     if min(-low, high) > ABOUT_ZERO * max(-low, high):
         low, high = -max(-low, high), max(-low, high)
         return rows, {"cmap": SIGNED, "vmin": low, "vmax": high}

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from tfunroll.plots import animation
 from tfunroll.plots.animation import rows_of, title_of
-from tfunroll.plots.style import Drawn, case_title, legend, short, styles_of
+from tfunroll.plots.style import Drawn, case_title, finite, legend, short, styles_of
 from tfunroll.systems.base import System
 
 MAP = colormaps["viridis"].with_extremes(bad="0.7")
@@ -120,7 +120,7 @@ def _limits(values, system):
     nodes = system.pictures.nodes
     x, y = np.moveaxis((nodes[1:, 1:] + nodes[:-1, :-1]) / 2, -1, 0)
     shown = (x > left) & (x < right) & (y > lower) & (y < upper)
-    return np.nanpercentile(values[:, shown], CLIP)
+    return np.percentile(finite(values[:, shown]), CLIP)
 
 
 def _panel(ax, values, limits, system):

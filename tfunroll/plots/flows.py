@@ -20,6 +20,7 @@ from tfunroll.plots.style import (
     TITLES,
     Drawn,
     case_title,
+    finite,
     legend,
     mark_end,
     short,
@@ -171,7 +172,7 @@ def evolution(drawn: Drawn, system: System) -> Figure:
 
 
 def _limit(field: np.ndarray) -> float:
-    return float(np.nanpercentile(np.abs(field), CLIP)) or 1.0
+    return float(np.percentile(np.abs(finite(field)), CLIP)) or 1.0
 
 
 def _aspect(system):

@@ -6,11 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tfunroll.evaluation.results import ORDER, sets_of
+from tfunroll.evaluation.results import EQUAL_COST, PERSISTENCE, REFINED, sets_of
 from tfunroll.plots.style import (
     REFERENCE,
     TITLES,
     Drawn,
+    finite,
     in_units,
     legend,
     parameters,
@@ -20,6 +21,8 @@ from tfunroll.plots.style import (
 from tfunroll.systems.base import System
 
 STATE_MAP, DIFFERENCE_MAP = "cividis", "magma_r"
+NOT_DRAWN = (PERSISTENCE, EQUAL_COST, REFINED)  # these names begin so
+CLIP = 99.5  # percentile of |u| of the first column at which the colours end
 LYAPUNOV_TIMES = 8  # shown in the rollouts: long after that no two of them agree
 
 
@@ -30,7 +33,7 @@ def rollouts(drawn: Drawn, system: System, channel: int = 0) -> Figure:
     is grey. Of the baselines the coarse solver alone is drawn.
     """
     first = next(iter(drawn.values()))
-    drawn = {name: s for name, s in drawn.items() if name in (*ORDER, "coarse solver")}
+    drawn = {name: s for name, s in drawn.items() if not name.startswith(NOT_DRAWN)}
     sets = list(first["test_set"])
     frames = first["reference"].shape[1]
     if system.lyapunov_time:
@@ -55,16 +58,19 @@ def panels(cases: Mapping[str, Mapping[str, np.ndarray]], system: System, channe
     """
     columns = list(next(iter(cases.values())))
     per_case = 2 if columns[0] == "reference" and len(columns) > 1 else 1
-    size = (2.3 * len(columns) + 1.6, 1.55 * per_case * len(cases) + 0.9)
+    width, height = max(2.3 * len(columns) + 1.6, 5.5), 1.55 * per_case * len(cases) + 0.9
+    size = (width, height if per_case * len(cases) > 1 else 3.0)
     figure = Figure(figsize=size, layout="constrained")
     count = per_case * len(cases)
     grid = figure.subplots(count, len(columns), squeeze=False, sharex=True, sharey=True)
     for number, (title, rows) in enumerate(cases.items()):
         top, *below = grid[per_case * number : per_case * (number + 1)]
         first = rows[columns[0]].T
-        low, high = -float(np.nanmax(np.abs(first))) or -1.0, float(np.nanmax(np.abs(first))) or 1.0
-        if np.nanmin(first) > 0 or np.nanmax(first) < 0:
-            low, high = np.nanmin(first), np.nanmax(first)
+        known = finite(first)
+        limit = float(np.percentile(np.abs(known), CLIP)) or 1.0
+        low, high = -limit, limit
+        if known.min() > 0 or known.max() < 0:
+            low, high = known.min(), known.max()
         for ax, (name, states) in zip(top, rows.items(), strict=True):
             u = states.T.astype(np.float64)
             _panel(ax, u, low, high, STATE_MAP, in_units(channel, system))

@@ -93,6 +93,12 @@ def parameters(physics: str, system: System) -> str:
     return ", ".join(texts)
 
 
+def finite(values: np.ndarray) -> np.ndarray:
+    """The values that say where colours end: 0 and 1 where all has diverged."""
+    known = values[np.isfinite(values)]
+    return known if known.size else np.array([0.0, 1.0])
+
+
 def time_label(system: System) -> str:
     """Of an axis of time."""
     return f"time [{system.time_unit}]"
@@ -145,11 +151,14 @@ def finish(figure: Figure) -> None:
 
 
 def _number(axis, low: float, high: float) -> None:
-    """1, 2, 5 per decade, or as on a linear axis, where powers of ten are too few to read off."""
+    """1, 2, 5, all digits, or as on a linear axis, where powers of ten are too few to read off."""
     decades = np.log10(high / low)
     if decades > 2.5:
         return
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if decades > 1 else MaxNLocator(5))
+    if decades < 0.25:
+        axis.set_major_locator(MaxNLocator(5))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades > 0.7 else range(1, 10)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())

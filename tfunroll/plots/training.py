@@ -22,7 +22,7 @@ def training(histories: Mapping[tuple[str, int], pd.DataFrame]) -> Figure:
     """Loss, validation error and learning rate over updates, below each other.
 
     A line is the geometric mean over seeds, its band their range. The stages that all modalities
-    share are drawn once, in black.
+    share are drawn once, in black, and the others' lines begin at their end.
 
     Args: histories: (modality or "shared", seed) -> records.read_history.
     """
@@ -37,13 +37,17 @@ def training(histories: Mapping[tuple[str, int], pd.DataFrame]) -> Figure:
     for ax, (quantity, label) in zip(axes, PANELS.items(), strict=True):
         part = whole[whole["quantity"] == quantity]
         for name, style in styles.items():
-            values = part[part["modality"] == name].groupby("update")["value"]
-            if not len(values):
+            its = part[part["modality"] == name]
+            if not len(its):
                 continue
+            if name in ORDER:
+                shared = part[~part["modality"].isin(ORDER)]
+                its = pd.concat([shared[shared["update"] == shared["update"].max()], its])
+            values = its.groupby("update")["value"]
             line = values.apply(lambda v: np.exp(np.mean(np.log(v))))
             text = name if name in ORDER else "all (one step)"
             steps = "steps-pre" if quantity == RATE else "default"
-            look = {"markevery": 0.15, "drawstyle": steps}
+            look = {"markevery": 0.15 if len(line) > 1 else None, "drawstyle": steps}
             ax.plot(line.index, line, **style.line(text) | look)
             if quantity != RATE:  # of which all seeds have one, unless plateaus differ
                 low, high = values.min(), values.max()

@@ -43,12 +43,6 @@ def _flag(default, group: str, help_text: str, **more):
     return field(default=default, metadata={"group": group, "help": help_text, **known, **more})
 
 
-def _losses():
-    from tfunroll.stepping.losses import LOSSES
-
-    return LOSSES
-
-
 def _initial():
     from tfunroll.nets import INITIAL
 
@@ -69,12 +63,16 @@ def _modes():
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a curriculum: horizon, updates, learning rate and its warm-up in updates."""
+    """One stage of a curriculum: horizon, updates, learning rate and its warm-up in updates.
+
+    least: the shortest horizon, where it is drawn from a range that ends with ``steps``; else 0.
+    """
 
     steps: int
     updates: int
     learning_rate: float
     warmup: int = 0
+    least: int = 0
 
     def __post_init__(self):
         if self.steps < 1:
@@ -87,6 +85,11 @@ class Stage:
             raise InputError(f"learning_rate={self.learning_rate} must be positive")
         if not 0 <= self.warmup <= self.updates:
             raise InputError(f"warm-up={self.warmup} must lie between 0 and updates={self.updates}")
+        if self.least and not 1 <= self.least < self.steps:
+            raise InputError(
+                f"curriculum: the range of horizons {self.least}-{self.steps} must begin with at "
+                "least 1 and rise"
+            )
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class RunConfig:
         "correction", "task", "correction (network beside a solver) or prediction", choices=_modes
     )
     correction: str = _flag(
-        "", "task", "parallel, sequential or graded; the system's first if empty"
+        "", "task", "parallel, sequential, graded or indirect; the system's first if empty"
     )
     coarse: str = _flag(
         "", "task", "coarse solver, such as piso:sweeps=2; the system's first if empty"
@@ -160,13 +163,15 @@ class RunConfig:
         "training",
         "stages steps:updates[:learning rate[:warm-up]],…  in place of --steps and --updates; "
         "auto:1..16:6000[:…] doubles the steps at plateaus; "
+        "steps 1-8: drawn at random from 1 to 8, anew every 100 updates; "
         f"with none of the three: {DEMO_CURRICULUM}",
     )
     cut_every: int = _flag(0, "training", "WIG: cut gradients every k steps; 0 never", least=0)
     through: str = _flag(
         "all",
         "training",
-        "WIG: what a step passes on of the gradient through time: all, solver, network, identity",
+        "WIG: what a step passes on of the gradient through time: all, solver, network, identity, "
+        "emulator (of the solver, fitted first), combined (solver, where its sign is that of all)",
         choices=_routes,
     )
     pushforward: int = _flag(
@@ -203,12 +208,22 @@ class RunConfig:
         0.1, "training", "part of the updates, the last ones, with the solver in full"
     )
     loss: str = _flag(
-        "supervised", "training", "supervised, or physics (residual, no reference)", choices=_losses
+        "supervised",
+        "training",
+        "supervised, physics (residual, no reference), mixed (residual one frame on), spectral or "
+        "h1, or a sum such as supervised+0.1*spectral",
     )
     level_weights: str = _flag(
         "uniform",
         "training",
-        "of unrolled levels in the supervised loss: uniform, last or discount:factor=0.9",
+        "of unrolled levels in the supervised loss: uniform, last, discount:factor=0.9, "
+        "lyapunov[:time=12] or balanced",
+    )
+    replay: str = _flag(
+        "",
+        "training",
+        "buffer of the model's own states as starts, size:share of a batch:largest age in frames, "
+        "such as 256:0.5:12; the age is the system's Lyapunov time if left out",
     )
     average: float = _flag(
         0.0,
@@ -258,6 +273,7 @@ class RunConfig:
         from tfunroll import options, systems
         from tfunroll.nets import building
         from tfunroll.stepping import levels
+        from tfunroll.training.replay import Replay
 
         paths = {f.name for f in fields(self) if f.metadata["path"]}
         expanded = {name: expand(name, getattr(self, name)) for name in paths}
@@ -272,13 +288,23 @@ class RunConfig:
             initial=self.initial or building.best(net),
             correction=self.correction or next(iter(system.corrections), ""),
             coarse=options.write(*system.coarse_options(self.coarse)),
-            level_weights=levels.str_of(levels.read(self.level_weights)),
+            level_weights=levels.str_of(self._levels(system)),
+            replay=self.replay and str(Replay.read(self.replay, system.lyapunov_time)),
             horizon=self.horizon or system.horizon,
             long_horizon=self.long_horizon or system.long_horizon,
             metrics=self.metrics or self._default_metrics(system),
         )
         config._check(system)
         return config
+
+    def _levels(self, system: "System"):
+        """Weights of levels; those of a chaotic system's Lyapunov time where none is named."""
+        from tfunroll.stepping import levels
+
+        value = levels.read(self.level_weights)
+        if isinstance(value, levels.Lyapunov) and not value.time and system.lyapunov_time:
+            return levels.Lyapunov(float(system.lyapunov_time))
+        return value
 
     def _default_metrics(self, system: "System") -> tuple[str, ...]:
         defined = self._on_reference_grid(system)
@@ -331,14 +357,18 @@ class RunConfig:
         try:
             if not 2 <= len(parts) <= 4:
                 raise ValueError
-            steps, updates = int(parts[0]), int(parts[1])
+            *least, steps = (int(number) for number in parts[0].split("-"))
+            if len(least) > 1 or least == [0]:
+                raise ValueError
+            updates = int(parts[1])
             rate = float(parts[2]) if len(parts) > 2 else self.learning_rate
             warmup = int(parts[3]) if len(parts) > 3 else 0
         except ValueError:
             raise InputError(
-                f"curriculum stage {text!r} is not steps:updates[:learning rate[:warm-up]]"
+                f"curriculum stage {text!r} is not steps:updates[:learning rate[:warm-up]], steps "
+                "a number or a range such as 1-8"
             ) from None
-        return Stage(steps, updates, rate, warmup)
+        return Stage(steps, updates, rate, warmup, *least)
 
     def curriculum_text(self) -> str:
         """The curriculum as --curriculum takes it, each stage with its rate."""
@@ -360,7 +390,8 @@ class RunConfig:
             )
         decay = f" × {self.decay_rate:g} every {self.decay_every} updates" * bool(self.decay_every)
         return "\n".join(
-            f"stage {number}: horizon {stage.steps}, {stage.updates} updates, learning rate "
+            f"stage {number}: horizon {f'{stage.least} to ' * bool(stage.least)}{stage.steps}, "
+            f"{stage.updates} updates, learning rate "
             f"{stage.learning_rate:g}{decay}"
             + f", warm-up {stage.warmup} updates" * bool(stage.warmup)
             + ", halved at plateaus" * bool(self.plateau)
@@ -376,8 +407,13 @@ class RunConfig:
         )
 
     def batch(self, modality: str, stage: Stage) -> int:
-        """Samples per update: ONE sees as many states per update as the unrolled modalities."""
-        return self.batch_size * (stage.steps if modality == "ONE" else 1)
+        """Samples per update: ONE sees as many states per update as the unrolled modalities.
+
+        As many in the mean, where those draw their horizon.
+        """
+        if modality != "ONE":
+            return self.batch_size
+        return self.batch_size * ((stage.least or stage.steps) + stage.steps) // 2
 
     def made_ladder(self) -> "Ladder | None":
         """What refines the solver; None without one."""
@@ -412,7 +448,7 @@ class RunConfig:
     def _check(self, system: "System") -> None:
         from tfunroll import user_modules
         from tfunroll.nets import building
-        from tfunroll.stepping import levels
+        from tfunroll.stepping import levels, losses
         from tfunroll.stepping.unrolling import Unrolling
         from tfunroll.training.ladders import Horizons
 
@@ -443,8 +479,14 @@ class RunConfig:
         corrected = reference = None
         if self.mode == "correction":
             corrected = system.corrected(self.correction, self.coarse)  # its own checks
-        if self.loss == "physics" and self._on_reference_grid(system):
+            if self.correction == "indirect" and not corrected.source_differentiable:
+                raise InputError(corrected.without_source_gradient)
+        names = [name for _, name in losses.terms(self.loss)]
+        by_reference = [name for name in names if name in losses.BY_REFERENCE]
+        if by_reference and self._on_reference_grid(system):
             reference = system.reference()
+        if "mixed" in names and reference is not None:
+            losses.Mixed(reference)  # its own checks
         for solver in filter(None, (corrected, reference)):
             check_solver(f"a solver of system {system.name}", solver, len(system.channels))
         if self.automatic:
@@ -468,8 +510,8 @@ class RunConfig:
                     raise InputError(corrected.without_gradient)
                 if reference and unrolling.carries and not reference.differentiable:
                     raise InputError(
-                        "loss=physics passes the gradients of modalities=WIG through the "
-                        "reference solver, which has none; allowed: supervised, or ONE, NOG"
+                        f"loss={by_reference[0]} passes the gradients of modalities=WIG through "
+                        "the reference solver, which has none; allowed: supervised, or ONE, NOG"
                     )
             levels.relative(levels.read(self.level_weights), unrolling)  # its own checks
         elif self.cut_every > 1 or self.pushforward or self.through != "all":
@@ -483,16 +525,19 @@ class RunConfig:
                 f"modalities={','.join(self.modalities)} are one and the same network: give "
                 "--steps too"
             )
-        if self.loss == "physics" and self.level_weights != "uniform":
+        if "supervised" not in names and self.level_weights != "uniform":
             raise InputError(
                 f"level_weights={self.level_weights!r} are those of loss=supervised; allowed with "
-                "loss=physics: uniform"
+                f"loss={self.loss}: uniform"
             )
-        if self.loss == "physics" and not self._on_reference_grid(system):
+        for name in names:
+            if name in losses.PERIODIC and not system.domain.periodic:
+                raise InputError(f"loss={name} is defined on periodic boxes, not for {system.name}")
+        if by_reference and not self._on_reference_grid(system):
             raise InputError(
-                f"loss=physics needs data on the reference solver's own grid; dataset_config "
-                f"allowed: {', '.join(system.on_reference_grid) or 'none'}; own data is not known "
-                "to be"
+                f"loss={by_reference[0]} needs data on the reference solver's own grid; "
+                f"dataset_config allowed: {', '.join(system.on_reference_grid) or 'none'}; own "
+                "data is not known to be"
             )
 
     def _check_field(self, f) -> None:

@@ -142,12 +142,12 @@ def _train(config, modality, schedule, folders, shared=0):
     A network whose last checkpoint was damaged since is trained to its end again, from the one
     before, and evaluated again.
     """
-    before = schedule.first(shared).states if shared else 0
+    before = schedule.first(shared).states() if shared else 0
     folders = dict(folders)
     for seed, folder in list(folders.items()):
         if (last := finished_at(folder)) is not None:
             if Checkpoints(folder / CHECKPOINTS).is_whole(last):
-                workers.report(schedule.states - before)
+                workers.report(schedule.states(seed) - before)
                 del folders[seed]
             else:
                 print(

@@ -29,6 +29,7 @@ class Description(TypedDict):
     num_weights: int
 
 
+PRETRAINED = pathlib.Path(__file__).parents[1] / "pretrained"  # networks that come along, by name
 # settings that shape a network
 NETWORK = tuple(name for name in RunConfig.names("network") if name != "initial")
 
@@ -43,21 +44,32 @@ def save_description(folder: pathlib.Path, config: RunConfig, features: Features
     files.write_json(folder / FILE, description)
 
 
+def pretrained() -> list[str]:
+    """Names of the networks that come with the package: docs/models.md has their cards."""
+    return sorted(path.parent.name for path in PRETRAINED.glob(f"*/{FILE}"))
+
+
+def located(path: str | pathlib.Path) -> pathlib.Path:
+    """The folder of a network: ``path`` itself, or where it is the name of one that comes along."""
+    path = pathlib.Path(path)
+    return PRETRAINED / path if not path.exists() and str(path) in pretrained() else path
+
+
 def describe(path: str | pathlib.Path) -> tuple[RunConfig, Features]:
-    """Configuration and features of the network in RUN/<modality>/<seed>.
+    """Configuration and features of the network in RUN/<modality>/<seed>, or of a name.
 
     Raises:
       InputError: if the folder holds no trained network, or one of other channels than its system
         has now, or of own data that have changed since.
     """
     try:
-        description = files.read_json(pathlib.Path(path) / FILE, Description)
+        description = files.read_json(located(path) / FILE, Description)
         config = RunConfig.from_json(description["config"], FILE)
         features = Features.from_json(description["features"])
     except InputError as error:
         raise InputError(
             f"path={str(path)!r} holds no trained network ({error}); a network's folder is "
-            "RUN/<modality>/<seed>"
+            f"RUN/<modality>/<seed>, networks that come along are {', '.join(pretrained())}"
         ) from None
     now = systems.get(config.system).features(config.mode)
     for name in ("in_channels", "out_channels"):
@@ -101,14 +113,15 @@ def load_weights(path: str | pathlib.Path, net: keras.Model) -> None:
     Raises: InputError: if there are none, or those of another network.
     """
     weights = Weights(net)
-    weights.write(Checkpoints(pathlib.Path(path) / CHECKPOINTS).weights(weights.part()))
+    weights.write(Checkpoints(located(path) / CHECKPOINTS).weights(weights.part()))
 
 
 def load(path: str | pathlib.Path) -> TrainedStepper:
     """Loads a trained network with its solver.
 
     Args:
-      path: RUN/<modality>/<seed>.
+      path: RUN/<modality>/<seed>, or the name of a network that comes with the package, such as
+        "ks-correction-small".
     Returns:
       see trained.TrainedStepper: ``rollout(state, params, frames)``, ``bind(params)`` and ``net``,
       the Keras model.

@@ -1,8 +1,9 @@
 """Plan: a configuration resolved into the objects that it names."""
 
 import functools
+import pathlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tfunroll import nets, systems, user_modules
 from tfunroll.core import Stepper
@@ -14,12 +15,27 @@ from tfunroll.nets.weights import Weights
 from tfunroll.runs.config import RunConfig
 from tfunroll.stepping import levels
 from tfunroll.stepping.features import Features
-from tfunroll.stepping.losses import Loss, PhysicsResidual, Supervised
+from tfunroll.stepping.losses import (
+    H1,
+    Loss,
+    Mixed,
+    PhysicsResidual,
+    Spectral,
+    Sum,
+    Supervised,
+    terms,
+)
+from tfunroll.stepping.steppers import Prediction
 from tfunroll.systems import System
 from tfunroll.systems.base import TEST_SPLITS
 from tfunroll.training.callbacks import Callback, Checkpoint, Validation
+from tfunroll.training.emulation import emulate
+from tfunroll.training.replay import Replay
 from tfunroll.training.schedule import Schedule, Stage
 from tfunroll.training.trainer import Trainer
+
+EMULATOR = 24, 3  # width and depth of the ResNet that emulates a solver
+EMULATOR_FILE = "emulator.npz"  # in a run's folder
 
 
 @dataclass(frozen=True)
@@ -79,9 +95,16 @@ class Plan:
     @functools.cached_property
     def loss(self) -> Loss:
         """What training minimises."""
-        if self.config.loss == "physics":
-            return PhysicsResidual(self.system.reference())
-        return Supervised(levels=levels.read(self.config.level_weights))
+        make = {
+            "supervised": lambda: Supervised(levels=levels.read(self.config.level_weights)),
+            "physics": lambda: PhysicsResidual(self.system.reference()),
+            "mixed": lambda: Mixed(self.system.reference()),
+            "spectral": Spectral,
+            "h1": H1,
+        }
+        each = [(factor, make[name]()) for factor, name in terms(self.config.loss)]
+        each = [loss if factor == 1 else factor * loss for factor, loss in each]
+        return each[0] if len(each) == 1 else Sum(tuple(each))
 
     def schedule(self, modality: str) -> Schedule:
         """The stages of a modality."""
@@ -93,6 +116,7 @@ class Plan:
                 stage.learning_rate,
                 stage.warmup,
                 config.batch(modality, stage),
+                0 if modality == "ONE" else stage.least,
             )
             for stage in config.stages()
         )
@@ -113,8 +137,11 @@ class Plan:
     def trainer(self, dataset: Dataset, callbacks: Sequence[Callback] = ()) -> Trainer:
         """A Trainer with the schedule of the first modality; ``with_schedule`` makes the others."""
         config = self.config
+        stepper = self.stepper(self.net(config.seeds[0]))
+        if config.through == "emulator" and "WIG" in config.modalities:
+            stepper = replace(stepper, emulator=self.emulator(dataset))
         return Trainer(
-            self.stepper(self.net(config.seeds[0])),
+            stepper,
             dataset.splits["train"],
             self.schedule(config.modalities[0]),
             loss=self.loss,
@@ -123,7 +150,24 @@ class Plan:
             jit=config.jit != "off",
             rematerialise=config.rematerialise,
             average=config.average,
+            replay=Replay.read(config.replay) if config.replay else None,
             initial=lambda seed: Weights(self.net(seed)).read().numpy(),
+        )
+
+    def emulator(self, dataset: Dataset) -> Stepper:
+        """Of the coarse solver, for --through=emulator; kept in the run's folder."""
+        config, system = self.config, self.system
+        features = system.features("prediction")
+        channels = features.in_channels, features.out_channels
+        size = {"width": EMULATOR[0], "depth": EMULATOR[1]}
+        net = nets.build("resnet", system.domain, *channels, **size, seed=0, dtype=config.dtype)
+        prediction = Prediction(net, features, True, system.prediction_scale or 1.0)
+        return emulate(
+            system.corrected(config.correction, config.coarse),
+            prediction,
+            dataset.splits["train"],
+            jit=config.jit != "off",
+            kept=pathlib.Path(config.out) / EMULATOR_FILE if config.out else None,
         )
 
     def settings(self, dataset: Dataset) -> Settings:
@@ -138,4 +182,5 @@ class Plan:
             test_sets=present or ("validation",),
             dtype=config.dtype,
             jit_compile=config.jit != "off",
+            coarse=config.coarse,
         )

@@ -43,6 +43,7 @@ from tfunroll.runs.jobs import (
 )
 from tfunroll.runs.models import check_start
 from tfunroll.runs.plan import Plan
+from tfunroll.training.records import EVENTS
 
 # In a folder: results of an evaluation that is not complete yet, and of one that is and takes the
 # place of the old; too deep for gather's globs.
@@ -78,6 +79,7 @@ def run(config: RunConfig) -> str:
         outcome = workers.run_tasks(work.tasks, count, work.states, "training", [work.lock])
         error = failures.error_of(outcome, "--resume tries again")
         if error is None:
+            forget_shared_events(config)
             return gather(pathlib.Path(config.out))
         if saved_results(pathlib.Path(config.out)) is not None:
             print(gather(pathlib.Path(config.out)), flush=True)
@@ -139,6 +141,12 @@ def prepared(config: RunConfig) -> Iterator[Work]:
             write_json(out / provenance.FILE, provenance.record(config, dataset))
             write_json(out / "config.json", asdict(config))
         yield Work(_training_tasks(config, out), total_states(config), lock)
+
+
+def forget_shared_events(config: RunConfig) -> None:
+    """Once all networks are trained: TensorBoard shows the shared stages as their beginning."""
+    for path in pathlib.Path(config.out).glob(f"{SHARED}/*/{EVENTS}"):
+        path.unlink()
 
 
 def complete(config: RunConfig) -> bool:
@@ -289,9 +297,10 @@ def _training_tasks(config, out):
 def _groups(config: RunConfig) -> list[tuple[int, ...]]:
     """Seeds that train in one program: all on a GPU, which a small network leaves idle.
 
-    But each climbs a ladder at its own time.
+    But each climbs a ladder at its own time, and draws horizons of its own.
     """
-    if machine.gpus() and not (config.ladder or config.automatic):
+    drawn = any(stage.least for stage in config.stages())
+    if machine.gpus() and not (config.ladder or config.automatic or drawn):
         return [config.seeds]
     return [(seed,) for seed in config.seeds]
 
@@ -302,11 +311,11 @@ def _name(kind: str, seeds: tuple[int, ...]) -> str:
 
 def total_states(config) -> int:
     """States that all trainings process."""
-    schedule = Plan(config).schedule(config.modalities[0])  # as many in every modality
-    shared = schedule.first(config.shared_stages()).states if config.shared_stages() else 0
-    own = (schedule.states - shared) * len(config.modalities)
-    baselines = 1  # counted as one unit
-    return len(config.seeds) * (shared + own) + baselines
+    plan, baselines = Plan(config), 1  # counted as one unit
+    schedules = [plan.schedule(modality) for modality in config.modalities]
+    shared = schedules[0].first(config.shared_stages()).states() if config.shared_stages() else 0
+    own = sum(s.states(seed) - shared for s in schedules for seed in config.seeds)
+    return len(config.seeds) * (shared + baselines) + own
 
 
 def _check_fit(config, dataset):

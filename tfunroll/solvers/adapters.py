@@ -18,7 +18,8 @@ def from_jax(function: Callable) -> tuple[NumpyStep, NumpyVjp]:
 
     Args:
       function: (state [batch, *space, channel], params, each [batch]) -> state, traceable by JAX;
-        jax.vmap makes one of a function of a single state.
+        jax.vmap makes one of a function of a single state. With a third argument, the source, for
+        ExternalSolver(takes_source=True).
     Raises:
       InputError: JAX is not installed.
     """
@@ -27,9 +28,10 @@ def from_jax(function: Callable) -> tuple[NumpyStep, NumpyVjp]:
     except ImportError:
         raise InputError("from_jax needs JAX: pip install jax") from None
 
-    def pulled_back(state, params, cotangent):
-        _, vjp = jax.vjp(lambda u: function(u, params), state)
-        return vjp(cotangent)[0]
+    def pulled_back(state, params, *more):
+        *source, cotangent = more
+        _, vjp = jax.vjp(lambda u, *s: function(u, params, *s), state, *source)
+        return vjp(cotangent) if source else vjp(cotangent)[0]
 
     def of_numpy(function):
         @functools.cache
@@ -48,7 +50,9 @@ def from_jax(function: Callable) -> tuple[NumpyStep, NumpyVjp]:
     return of_numpy(function), of_numpy(pulled_back)
 
 
-def from_tesseract(tesseract, state: str = "state", result: str = "result") -> tuple:
+def from_tesseract(
+    tesseract, state: str = "state", result: str = "result", source: str = ""
+) -> tuple:
     """Anything with ``apply`` and ``vector_jacobian_product``, such as a Tesseract.
 
     It takes one state: use with ExternalSolver(per_sample=True). Parameters are inputs of their own
@@ -59,16 +63,23 @@ def from_tesseract(tesseract, state: str = "state", result: str = "result") -> t
         vjp_outputs, cotangent_vector)`` -> {name of the input: its cotangent}. Without the latter
         there is no vjp.
       state, result: names of the input that is the state, and of the output that is the next one.
+      source: of the input that is a source, for ExternalSolver(takes_source=True).
     """
+    given = [state, source] if source else [state]
 
-    def step(u, params):
-        return np.asarray(tesseract.apply({state: u, **params})[result])
+    def inputs(u, params, *more):
+        return dict(zip(given, (u, *more), strict=True)) | params
 
-    def vjp(u, params, cotangent):
+    def step(*arguments):
+        return np.asarray(tesseract.apply(inputs(*arguments))[result])
+
+    def vjp(*arguments):
+        *of_step, cotangent = arguments
         pulled_back = tesseract.vector_jacobian_product(
-            {state: u, **params}, [state], [result], {result: cotangent}
+            inputs(*of_step), given, [result], {result: cotangent}
         )
-        return np.asarray(pulled_back[state])
+        products = [np.asarray(pulled_back[name]) for name in given]
+        return products if source else products[0]
 
     endpoints = getattr(tesseract, "available_endpoints", None)
     has_vjp = (

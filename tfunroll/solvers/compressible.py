@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfunroll.core import InputError, Params, Solver, State, Step, check_state
+from tfunroll.core import ForcedStep, InputError, Params, Solver, State, Step, check_state
 from tfunroll.ops.averaging import refine, volume_average
 from tfunroll.ops.gas import GAMMA, conservative, primitive
 from tfunroll.ops.loops import iterate
@@ -55,6 +55,7 @@ class Compressible(Solver):
     """
 
     channels = 4
+    takes_source = True
 
     def __init__(
         self,
@@ -88,13 +89,18 @@ class Compressible(Solver):
             self._weights[0][1::2, 0, mesh.body] = 0
 
     def bind(self, params: Params) -> Step:
+        return self.forced(params)
+
+    def forced(self, params: Params) -> ForcedStep:
+        """See Solver.forced: a source of q = (ρ, ρu, ρv, E), in every Runge-Kutta stage."""
         operands = self.operands(params)
 
-        def step(state):
+        def step(state, source=None):
             check_state(state, self.shape, self.channels)
             q = conservative(tf.transpose(state, [3, 0, 1, 2]))
             dt = tf.convert_to_tensor(sub_step(self, state.dtype), state.dtype)
-            q = self.advance(q, dt, operands, self.substeps)
+            given = operands if source is None else (*operands, tf.transpose(source, [3, 0, 1, 2]))
+            q = self.advance(q, dt, given, self.substeps)
             return tf.transpose(primitive(q), [1, 2, 3, 0])
 
         return step
@@ -134,14 +140,15 @@ class Compressible(Solver):
         pair, most = tf.stack([q, q]), 3 * self.knobs["substeps"][1]
         return iterate(stage, 3 * substeps, pair, (dt, *operands), counted=True, most=most)[1]
 
-    def rate(self, q, pressure, viscosity, cosine, sine):
-        """∂q/∂t of the semi-discrete equations, [4, batch, j, i]."""
+    def rate(self, q, pressure, viscosity, cosine, sine, source=None):
+        """∂q/∂t of the semi-discrete equations, [4, batch, j, i]; ``source`` of it likewise."""
         w = self._padded(primitive(q), pressure, cosine, sine)
         change = 0.0
         for axis in (0, 1):
             f = self._flux(w, axis, viscosity)
             change -= f[..., 1:] - f[..., :-1] if axis else f[..., 1:, :] - f[..., :-1, :]
-        return change * tf.constant(1 / self.mesh.volumes, q.dtype)
+        change *= tf.constant(1 / self.mesh.volumes, q.dtype)
+        return change if source is None else change + source
 
     def forces(self, state: State, params: Params) -> tf.Tensor:
         """Coefficients of drag and lift of the body, [batch, 2]: force / (½ ρ∞ U∞² chord)."""

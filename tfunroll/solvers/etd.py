@@ -27,8 +27,11 @@ def bind_substep(
 ) -> Operator:
     """Returns the function u -> u one sub-step later.
 
-        ETD1:    a  = e^z u + dt φ1(z) N(u)
+        ETD1:    a  = e^z u + dt φ1(z) (N(u) + s)
         ETDRK2:  u' = a + dt φ2(z) (N(a) − N(u)),   z = dt L,  N = scale · nonlinear
+
+    It takes ``push`` = dt φ1(z) s (``bind_push``) as a second argument; without one there is no
+    source s.
 
     Args:
       scheme: "etd1" (first order) or "etdrk2" (second order).
@@ -43,18 +46,30 @@ def bind_substep(
     z = dt * linear
     decay, weight1 = on_state(tf.exp(z)), on_nonlinear(dt * scale * phi1(z))
 
+    def etd1(u, push=None, n=None):
+        a = _add(decay(u), weight1(nonlinear(u) if n is None else n))
+        return a if push is None else _add(a, push)
+
     if scheme == "etd1":
-        return lambda u: _add(decay(u), weight1(nonlinear(u)))
+        return etd1
 
     weight2 = on_nonlinear(dt * scale * phi2(z))
 
-    def etdrk2(u):
+    def etdrk2(u, push=None):
         n = nonlinear(u)
-        a = _add(decay(u), weight1(n))
+        a = etd1(u, push, n)
         change = tf.nest.map_structure(tf.subtract, nonlinear(a), n)
         return _add(a, weight2(change))
 
     return etdrk2
+
+
+def bind_push(linear: tf.Tensor, dt: float, on_state: Callable[[tf.Tensor], Operator]) -> Operator:
+    """Returns s -> dt φ1(z) s, z = dt L: what a source that is held over a sub-step adds to it.
+
+    Args: as of ``bind_substep``.
+    """
+    return on_state(dt * phi1(dt * linear))
 
 
 def _add(u, v):

@@ -11,15 +11,25 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll import machine
-from tfunroll.core import InputError, Params, Solver, State, Step, check_choice, check_state
-from tfunroll.solvers.solver_checks import check_step, check_vjp, unlike
+from tfunroll.core import (
+    ForcedStep,
+    InputError,
+    Params,
+    Solver,
+    State,
+    Step,
+    check_choice,
+    check_state,
+)
+from tfunroll.solvers.solver_checks import check_source, check_step, check_vjp, unlike
 from tfunroll.solvers.threads import Threads
 
 NumpyParams = Mapping[str, np.ndarray]  # by name, each [batch]; numbers where per_sample
-NumpyStep = Callable[[np.ndarray, NumpyParams], np.ndarray]
-NumpyVjp = Callable[[np.ndarray, NumpyParams, np.ndarray], np.ndarray]
+NumpyStep = Callable[..., np.ndarray]  # (state, params) or (state, params, source)
+NumpyVjp = Callable  # (state, params, cotangent) or (state, params, source, cotangent)
 
 FIDELITY = "fidelity"  # name of that parameter
+SOURCE_GRADIENTS = ("", "dt")
 LIMIT = 10.0  # times the largest example value: beyond, a failure is divergence, not an error
 
 _failures: list["SolverError"] = []  # TensorFlow wraps what a callable raises; this is the original
@@ -52,9 +62,14 @@ class ExternalSolver(Solver):
     state ``limit`` times beyond the example's largest values counts as divergence, and the sample
     becomes NaN; any other failure is a SolverError.
 
+    With ``takes_source`` the network can be a source in its equations (Solver.forced): callables
+    then get the source too, [batch, *space, channel], zeros where there is none.
+
     Args:
       step: (state, params) -> state; state [batch, *space, channel], params by name, each [batch].
-      vjp: (state, params, cotangent) -> cotangent: the product Jᵀ·cotangent, J = ∂step/∂state.
+        With takes_source (state, params, source) -> state.
+      vjp: (state, params, cotangent) -> cotangent: the product Jᵀ·cotangent, J = ∂step/∂state. With
+        takes_source (state, params, source, cotangent) -> two of them, by state and by source.
       example: (states [batch, *space, channel], params {name: [batch]}): at least two different
         states of the system, with which the callables are checked here.
       frame_time: time that ``step`` advances. dt: sub-step, for the record; frame_time if None.
@@ -70,6 +85,9 @@ class ExternalSolver(Solver):
         makes larger; high without one. None: they get none.
       timeout: seconds that one call may take. A thread cannot be ended: ``WorkerPool`` can.
       limit: see above.
+      takes_source: see above.
+      source_gradient: where there is no vjp, "dt" takes frame_time · I for the Jacobian by the
+        source, which is right for short frames; else an indirect correction cannot be trained.
     State: as in ``example``. Params: those of ``example``. Knob: "fidelity".
     Raises:
       InputError: a callable that raises, changes shape or dtype, is not finite, gives other answers
@@ -93,10 +111,17 @@ class ExternalSolver(Solver):
         timeout: float = 600.0,
         limit: float = LIMIT,
         fidelity: tuple[int, int] | None = None,
+        takes_source: bool = False,
+        source_gradient: str = "",
     ):
         self.name = name or getattr(step, "__name__", type(step).__name__)
         if dtype is not None:
             check_choice(f"solver {self.name}: dtype", dtype, ("float32", "float64"))
+        check_choice(f"solver {self.name}: source_gradient", source_gradient, SOURCE_GRADIENTS)
+        if source_gradient and not takes_source:
+            raise InputError(
+                f"solver {self.name}: source_gradient={source_gradient!r} is for takes_source=True"
+            )
         if not (frame_time > 0 and timeout > 0 and limit > 0 and workers >= 0):
             raise InputError(
                 f"solver {self.name}: frame_time={frame_time}, timeout={timeout} and limit={limit} "
@@ -127,8 +152,11 @@ class ExternalSolver(Solver):
         self.shape, self.channels = states.shape[1:-1], states.shape[-1]
         self.params, self.dtype, self.timeout = tuple(params), dtype, timeout
         self.differentiable = vjp is not None
+        self.takes_source, self.source_gradient = takes_source, source_gradient
+        self.source_differentiable = vjp is not None or bool(source_gradient)
         self.per_sample, self.workers = per_sample, workers or machine.cores()
         self.step = step  # as given
+        vjp = _joined(vjp) if vjp and takes_source else vjp
         self._step, self._vjp = (_singly(f) if per_sample and f else f for f in (step, vjp))
         if fidelity is not None:
             self._step, self._vjp = (f and _with_int(f) for f in (self._step, self._vjp))
@@ -137,13 +165,16 @@ class ExternalSolver(Solver):
         self._reuses = False  # whether all answers are the same memory
         for kind in (dtype,) if dtype else ("float32", "float64"):
             u, p = states[:2].astype(kind), {k: v[:2].astype(kind) for k, v in params.items()}
+            forward, backward = self._called(self._forward), self._called(self._backward)
             for number in dict.fromkeys(fidelity or (None,)):
                 given = p if number is None else p | {FIDELITY: np.full(2, number)}
-                reuses = check_step(self.name, self._called(self._forward), u, given)
+                known = (
+                    check_source(self.name, forward, u, given, frame_time) if takes_source else u
+                )
+                reuses = check_step(self.name, forward, known, given)
                 self._reuses = self._reuses or reuses
                 if vjp is not None:
-                    steps = self._called(self._forward), self._called(self._backward)
-                    check_vjp(self.name, *steps, u, given)
+                    check_vjp(self.name, forward, backward, known, given)
 
     def _check_fidelity(self, fidelity, params):
         whole = all(isinstance(n, int | np.integer) for n in fidelity)
@@ -170,6 +201,14 @@ class ExternalSolver(Solver):
 
     def bind(self, params: Params) -> Step:
         """See Solver.bind; what the callable computes from parameters alone is its own affair."""
+        step = self._bound(params)
+        return (lambda state: step(state, tf.zeros_like(state))) if self.takes_source else step
+
+    def forced(self, params: Params) -> ForcedStep:
+        """See Solver.forced."""
+        return self._bound(params) if self.takes_source else super().forced(params)
+
+    def _bound(self, params):
         missing = [name for name in self.params if name not in params]
         if missing:
             raise InputError(f"solver {self.name}: params.{missing[0]} is missing")
@@ -184,42 +223,59 @@ class ExternalSolver(Solver):
                 arrays[0].dtype,
                 stateful=False,
             )
-            out.set_shape(arrays[0].shape)
+            width = 2 if function == self._backward and self.takes_source else 1
+            out.set_shape([*arrays[0].shape[:-1], width * self.channels])
             return out
 
         @tf.custom_gradient
-        def differentiated(state):
+        def differentiated(*given):
             def gradient(cotangent):
-                if self._vjp is None and tf.executing_eagerly():
-                    raise InputError(self.without_gradient)
-                # In a graph it is refused when it runs: loops build gradients that nothing uses.
-                return called(self._backward, state, cotangent)
+                if self._vjp is not None:
+                    both = called(self._backward, *given, cotangent)
+                    return tf.split(both, len(given), -1) if self.takes_source else both
+                none = tf.zeros_like(cotangent)  # by what is refused below
+                by_source = self.frame_time * cotangent if self.source_gradient else none
+                return [none, by_source][: len(given)]
 
-            return called(self._forward, state), gradient
+            return called(self._forward, *given), gradient
 
-        def step(state: State) -> State:
-            check_state(state, self.shape, self.channels)
-            return differentiated(state)
+        def step(state: State, *source: State) -> State:
+            given = [state, *source]
+            for array in given:
+                check_state(array, self.shape, self.channels)
+            if not self.differentiable:
+                given[0] = _refused(state, self.without_gradient)
+            if source and not self.source_differentiable:
+                given[1] = _refused(source[0], self.without_source_gradient)
+            return differentiated(*given)
 
         return step
 
     # ------------------------------------------------------------------ calls
 
     def _called(self, function):
-        """As a function of NumPy arrays, which are copied."""
-        return lambda u, params, *more: self._parallel(function, [u.copy(), *more], params)
+        """As a function of NumPy arrays, which are copied; state and source are one array."""
 
-    def _forward(self, params, state):
-        return self._step(state, params)
+        def call(u, params, *more):
+            given = np.split(u, 2, -1) if self.takes_source else [u]
+            return self._parallel(function, [*(part.copy() for part in given), *more], params)
 
-    def _backward(self, params, state, cotangent):
-        return self._vjp(state, params, cotangent)
+        return call
+
+    def _forward(self, params, state, *source):
+        return self._step(state, params, *source)
+
+    def _backward(self, params, state, *more):
+        return self._vjp(state, params, *more)
+
+    def _answer_like(self, function, state) -> np.ndarray:
+        """Of the shape and type that an answer must have: cotangents stand side by side."""
+        if function != self._backward or not self.takes_source:
+            return state
+        return np.empty((*state.shape[:-1], 2 * state.shape[-1]), state.dtype)
 
     def _run(self, function, arrays, values) -> np.ndarray:
         """Calls from TensorFlow: casts, leaves diverged samples out, keeps errors readable."""
-        if function == self._backward and self._vjp is None:
-            _failures.append(SolverError(self.without_gradient))
-            raise _failures[-1]
         given, dtype = arrays[0].dtype, self.dtype or arrays[0].dtype
         count = len(arrays[0])
         names = (*self.params, *self.knobs)
@@ -233,7 +289,7 @@ class ExternalSolver(Solver):
             with np.errstate(over="ignore"):  # where the run's precision cannot hold it: infinity
                 if alive.all():
                     return np.asarray(self._parallel(function, arrays, params), given)
-                out = np.full(arrays[0].shape, np.nan, given)
+                out = np.full(self._answer_like(function, arrays[0]).shape, np.nan, given)
                 if alive.any():
                     params = {name: v[alive] for name, v in params.items()}
                     out[alive] = self._parallel(function, [a[alive] for a in arrays], params)
@@ -269,7 +325,7 @@ class ExternalSolver(Solver):
 
     def _answer(self, function, arrays, params) -> np.ndarray:
         """The callable's answer for a group of samples; SolverError for one it fails at."""
-        state = arrays[0]
+        state, like = arrays[0], self._answer_like(function, arrays[0])
         for array in (*arrays, *params.values()):
             array.flags.writeable = False
         try:
@@ -277,7 +333,7 @@ class ExternalSolver(Solver):
         except Exception as error:
             problem = f"raised {type(error).__name__}: {' '.join(str(error).split())}"
         else:
-            if problem := unlike(out, state):
+            if problem := unlike(out, like):
                 problem = f"returned {problem}"
             elif (good := _finite(out) | self._runaway(state)).all():
                 return out.copy() if self._reuses else out
@@ -296,7 +352,7 @@ class ExternalSolver(Solver):
                 ]
             )
         if self._runaway(state).all():
-            return np.full(state.shape, np.nan, state.dtype)
+            return np.full(like.shape, np.nan, state.dtype)
         raise self._error(problem, arrays, params)
 
     def _runaway(self, state) -> np.ndarray:
@@ -307,7 +363,8 @@ class ExternalSolver(Solver):
         """The error for a group, which is one sample unless the callable takes several at once."""
         file, path = tempfile.mkstemp(prefix="tfunroll_failed_", suffix=".npz")
         with os.fdopen(file, "wb") as out:
-            np.savez(out, state=arrays[0], **params)
+            named = dict(zip(("state", "source")[: 1 + self.takes_source], arrays, strict=False))
+            np.savez(out, **named, **params)
         values = (f"{k}={','.join(f'{x:g}' for x in np.unique(v))}" for k, v in params.items())
         text = (
             f"solver {self.name!r} {problem}, for {' '.join(values) or 'a system of no parameters'}"
@@ -318,18 +375,49 @@ class ExternalSolver(Solver):
 def _with_int(function):
     """A callable whose fidelity is one number, of one that is given that of each sample."""
 
-    def with_int(state, params, *cotangent):
-        return function(state, {**params, FIDELITY: int(params[FIDELITY][0])}, *cotangent)
+    def with_int(state, params, *more):
+        return function(state, {**params, FIDELITY: int(params[FIDELITY][0])}, *more)
 
     return with_int
+
+
+def _refused(array: tf.Tensor, message: str) -> tf.Tensor:
+    """The same, whose gradient is refused: in a graph when it runs, as loops build some unused."""
+
+    def refuse(_):
+        _failures.append(SolverError(message))
+        raise _failures[-1]
+
+    @tf.custom_gradient
+    def passed(array):
+        def gradient(cotangent):
+            if tf.executing_eagerly():
+                raise InputError(message)
+            out = tf.numpy_function(refuse, [cotangent], cotangent.dtype, stateful=False)
+            out.set_shape(cotangent.shape)
+            return out
+
+        return tf.identity(array), gradient
+
+    return passed(array)
+
+
+def _joined(vjp):
+    """A vjp of state and source whose two cotangents stand side by side, by channels."""
+
+    def of_both(state, params, source, cotangent):
+        by_state, by_source = vjp(state, params, source, cotangent)
+        return np.concatenate([by_state, by_source], -1)
+
+    return of_both
 
 
 def _singly(function):
     """A callable of one state as one of a batch of one."""
 
-    def of_batch(state, params, *cotangent):
+    def of_batch(state, params, *more):
         numbers = {name: v if isinstance(v, int) else v[0] for name, v in params.items()}
-        return np.asarray(function(state[0], numbers, *(c[0] for c in cotangent)))[None]
+        return np.asarray(function(state[0], numbers, *(array[0] for array in more)))[None]
 
     return of_batch
 

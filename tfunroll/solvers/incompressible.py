@@ -3,7 +3,16 @@
 import numpy as np
 import tensorflow as tf
 
-from tfunroll.core import InputError, Params, Solver, State, Step, check_choice, check_state
+from tfunroll.core import (
+    ForcedStep,
+    InputError,
+    Params,
+    Solver,
+    State,
+    Step,
+    check_choice,
+    check_state,
+)
 from tfunroll.ops import capacitance, immersed
 from tfunroll.ops.grid import PERIODIC, Grid
 from tfunroll.ops.loops import iterate
@@ -66,6 +75,7 @@ class Incompressible(Solver):
     """
 
     channels = 3
+    takes_source = True
 
     def __init__(
         self,
@@ -151,9 +161,21 @@ class Incompressible(Solver):
         return capacitance.plain(self.grid, self.pressure, start, most)(source)
 
     def bind(self, params: Params) -> Step:
+        return self.step_of(*self._given(params))
+
+    def forced(self, params: Params) -> ForcedStep:
+        """See Solver.forced: f + source, an acceleration, of which the pressure is not read.
+
+        The correctors project it with all else, so the divergence stays at rounding.
+        """
+        viscosity, forcing = self._given(params)
+        return lambda state, source: self.step_of(viscosity, forcing + source[..., :2])(state)
+
+    def _given(self, params):
+        """ν and f."""
         reynolds = params["reynolds"]
         check_reynolds(tf.get_static_value(reynolds))
-        return self.step_of(1 / reynolds, tf.constant(self.forcing, reynolds.dtype)[None])
+        return 1 / reynolds, tf.constant(self.forcing, reynolds.dtype)[None]
 
     def step_of(
         self, viscosity: tf.Tensor, forcing: tf.Tensor, inflow: tf.Tensor | None = None

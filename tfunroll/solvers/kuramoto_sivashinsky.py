@@ -4,9 +4,17 @@ import functools
 
 import tensorflow as tf
 
-from tfunroll.core import InputError, Params, Solver, Step, check_choice, check_state
+from tfunroll.core import (
+    ForcedStep,
+    InputError,
+    Params,
+    Solver,
+    Step,
+    check_choice,
+    check_state,
+)
 from tfunroll.ops.spectral import MatrixFourier, fourier
-from tfunroll.solvers.etd import ORDERS, bind_substep
+from tfunroll.solvers.etd import ORDERS, bind_push, bind_substep
 from tfunroll.solvers.substeps import sub_step
 
 
@@ -33,6 +41,7 @@ class KuramotoSivashinsky(Solver):
     """
 
     channels = 1
+    takes_source = True
 
     def __init__(
         self,
@@ -57,6 +66,16 @@ class KuramotoSivashinsky(Solver):
 
     def bind(self, params: Params) -> Step:
         """Returns u -> u one frame later; the coefficients are computed here, in float64."""
+        return self._bound(params)[0]
+
+    def forced(self, params: Params) -> ForcedStep:
+        """See Solver.forced: û_t = (k² − k⁴) û − ½ ik F(u²) + ŝ, the same ŝ in every sub-step."""
+        step, bind_source = self._bound(params)
+        push = bind_source()
+        return lambda state, source: step(state, push(source))
+
+    def _bound(self, params):
+        """(state, push) -> state, and what makes the function source -> push: see etd."""
         basis, dtype = self._basis, params["domain_size"].dtype
         size = tf.cast(params["domain_size"], tf.float64)[:, None]
         k = tf.constant(basis.wavenumbers) / size
@@ -72,19 +91,23 @@ class KuramotoSivashinsky(Solver):
             operators = [lambda symbol: basis.times(tf.cast(symbol, dtype))] * 2
         substep = bind_substep(self.scheme, *equation, *operators, nonlinear)
 
-        def step(state):
+        def step(state, push=None):
             check_state(state, (self.points,), 1)
             u = enter(state[..., 0])
             if isinstance(self.substeps, int):
                 for _ in range(self.substeps):
-                    u = substep(u)
+                    u = substep(u, push)
             else:
                 u = tf.while_loop(
                     lambda k, _: k < self.substeps,
-                    lambda k, u: (k + 1, substep(u)),
+                    lambda k, u: (k + 1, substep(u, push)),
                     (0, u),
                     maximum_iterations=self.knobs["substeps"][1],
                 )[1]
             return leave(u)[..., None]
 
-        return step
+        def bind_source():
+            push = bind_push(equation[0], equation[2], operators[0])
+            return lambda source: push(enter(source[..., 0]))
+
+        return step, bind_source

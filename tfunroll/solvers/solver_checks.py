@@ -35,16 +35,35 @@ def check_step(name: str, step, states, params) -> bool:
     return reuses
 
 
+def check_source(name: str, step, states, params, frame_time: float) -> np.ndarray:
+    """The states with a source beside them, by channels: what the other checks are then given.
+
+    Raises: InputError: the source changes nothing.
+    """
+    noise = np.random.default_rng(1).standard_normal(states.shape)
+    source = 0.01 * np.sqrt(np.mean(np.square(states))) / frame_time * noise
+    pair, without = (
+        np.concatenate([states, s.astype(states.dtype)], -1) for s in (source, 0 * source)
+    )
+    after = step(without, params).copy()
+    if (step(pair, params) == after).all():
+        raise InputError(
+            f"solver {name!r}: a source changes nothing; takes_source=True needs a step(state, "
+            "params, source) that adds it to the right-hand side of its equations"
+        )
+    return pair
+
+
 def check_vjp(name: str, step, vjp, states, params) -> None:
     """Jᵀc · d against c · Jd, Jd = (step(u + εd) − step(u − εd)) / 2ε, to 1 %: else InputError."""
     rng, precision = np.random.default_rng(0), np.finfo(states.dtype).eps
-    noise, d = rng.standard_normal((2, *states.shape)).astype(states.dtype)
+    d = rng.standard_normal(states.shape).astype(states.dtype)
     epsilon = np.cbrt(precision) * (np.sqrt(np.mean(np.square(states))) or 1)
     ahead, behind = (
         step(states + sign * epsilon.astype(states.dtype) * d, params) for sign in (1, -1)
     )
     change = (ahead - behind) / (2 * epsilon)
-    size = np.linalg.norm(change)
+    size, noise = np.linalg.norm(change), rng.standard_normal(change.shape).astype(states.dtype)
     c = change + size * noise / np.linalg.norm(noise)  # random, but not at right angles to Jd
     exact = np.sum(vjp(states, params, c.astype(states.dtype)) * d)
     near = np.sum(c * change)

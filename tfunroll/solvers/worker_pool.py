@@ -4,7 +4,8 @@ A worker reads requests from its standard input and writes answers to its standa
 array in NumPy's format (.npy, which has readers in C, C++, Fortran, Julia, MATLAB and Rust):
 
     request: the state, then one array of the parameters in the order of their names' declaration,
-             and last the fidelity, where the solver has one
+             and last the fidelity, where the solver has one;
+             and a source as a third one, for ExternalSolver(takes_source=True)
     answer:  the state one frame later
 
 One answer a request: a second one is found if it comes before the next request, not later. A
@@ -64,11 +65,14 @@ class WorkerPool:
         self._alive: set[_Worker] = set()
         weakref.finalize(self, _end_all, self._alive)  # at exit too
 
-    def __call__(self, state: np.ndarray, params: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(
+        self, state: np.ndarray, params: Mapping[str, np.ndarray], *source: np.ndarray
+    ) -> np.ndarray:
         """The worker's answer; shape and dtype are whatever it sends."""
         request = io.BytesIO()
         # rows of one number per sample, or numbers; the fidelity is a number beside either
-        for array in (state, np.array(np.broadcast_arrays(*params.values()), state.dtype)):
+        given = np.array(np.broadcast_arrays(*params.values()), state.dtype)
+        for array in (state, given, *source):
             np.lib.format.write_array(request, np.ascontiguousarray(array), allow_pickle=False)
         worker = self._slots.get()
         try:

@@ -50,8 +50,48 @@ class Discount(Options, Levels):
         return np.float64(self.factor) ** np.arange(steps)
 
 
+@dataclass(frozen=True)
+class Lyapunov(Options, Levels):
+    """w_k = exp(−2 k / time): as the squares of errors grow in a chaotic system, levels weigh less.
+
+    ``time`` is 1/λ1 in frames, System.lyapunov_time; a flag that names none takes that.
+    """
+
+    time: float = option(0.0, 0.0, 1e6, "Lyapunov time in frames; 0: the system's")
+
+    def weights(self, steps: int) -> np.ndarray:
+        if not self.time:
+            raise InputError(
+                "level_weights='lyapunov' needs a time, such as lyapunov:time=12 frames; this "
+                "system names none"
+            )
+        return np.exp(-2 * np.arange(steps) / self.time)
+
+
+@dataclass(frozen=True)
+class Balanced(Options, Levels):
+    """Each level's gradient counts alike: weights follow the inverse of its norm.
+
+        w_k ← clamp(mean of G_1 / G_k, w_k / 10, 10 w_k),   G_k = ‖∂ℓ_k/∂θ‖
+
+    measured every few updates on a quarter of the batch, with an exponential mean of span 50
+    (training.balance). Large late gradients weigh less, so the effective horizon Σ k w_k / Σ w_k,
+    which is recorded, shrinks. Reference: Gurumurthy et al. (CVPR 2024), arXiv:2406.07785.
+    """
+
+    def weights(self, steps: int) -> np.ndarray:
+        """Those before the first measurement."""
+        return np.ones(steps)
+
+
 UNIFORM = Uniform()
-KINDS = {"uniform": Uniform, "last": Last, "discount": Discount}
+KINDS = {
+    "uniform": Uniform,
+    "last": Last,
+    "discount": Discount,
+    "lyapunov": Lyapunov,
+    "balanced": Balanced,
+}
 
 
 def relative(levels: Levels, unrolling: Unrolling) -> np.ndarray:
@@ -65,13 +105,18 @@ def relative(levels: Levels, unrolling: Unrolling) -> np.ndarray:
     where = f"level_weights={str_of(levels)!r}"
     if weights.shape != (steps,) or not (np.isfinite(weights) & (weights >= 0)).all():
         raise InputError(f"{where} must be {steps} finite numbers of at least 0, one per step")
-    total = weights[pushforward:].sum()
-    if not total > 0:
+    if not weights[pushforward:].sum() > 0:
         raise InputError(
             f"{where} sum to zero over steps={steps} with pushforward={pushforward}; at least one "
             "level must count"
         )
-    return weights * (steps - pushforward) / total
+    return normalised(weights, unrolling)
+
+
+def normalised(weights: np.ndarray, unrolling: Unrolling) -> np.ndarray:
+    """The same up to a factor, so that those after the push-forward average to one."""
+    steps, pushforward = unrolling.steps, unrolling.pushforward
+    return weights * (steps - pushforward) / weights[pushforward:].sum()
 
 
 def read(text: str) -> Levels:

@@ -9,15 +9,38 @@ gives a value per sample. A loss of your own is a subclass with ``bind``.
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
-from tfunroll.core import InputError, Params, Solver, State, Stepper
-from tfunroll.stepping.levels import UNIFORM, Levels, relative
+from tfunroll.core import InputError, Params, Solver, State, Stepper, check_choice
+from tfunroll.stepping.levels import UNIFORM, Balanced, Levels, relative
 from tfunroll.stepping.unrolling import LevelLoss, Unrolling
 
-LOSSES = ("supervised", "physics")
+LOSSES = ("supervised", "physics", "mixed", "spectral", "h1")
+PERIODIC = ("spectral", "h1")  # these need a periodic box
+BY_REFERENCE = ("physics", "mixed")  # and these the solver that made the data
+
+
+def terms(text: str) -> tuple[tuple[float, str], ...]:
+    """Factors and names of a sum such as "supervised+0.1*spectral".
+
+    Raises: InputError: an unknown name, one that comes twice, a factor that is not above 0.
+    """
+    found = []
+    for part in text.split("+"):
+        factor, star, name = part.strip().rpartition("*")
+        check_choice("loss", name, LOSSES)
+        try:
+            found.append((float(factor) if star else 1.0, name))
+        except ValueError:
+            found.append((np.nan, name))
+    if len({name for _, name in found}) < len(found):
+        raise InputError(f"loss={text!r} names one twice")
+    if not all(0 < factor < np.inf for factor, _ in found):
+        raise InputError(f"loss={text!r}: factors must be numbers above 0")
+    return tuple(found)
 
 
 def mean_squared_error(
@@ -52,11 +75,16 @@ class Loss(abc.ABC):
       compilable: whether XLA can compile it. differentiable: whether it has a gradient by the state
         that enters the step; WIG needs one.
       solvers: in it, which a ladder may refine.
+      ahead: frames after the last step's that it needs, 0 or 1. With 1 a step's target is that of
+        the step and the one after it, side by side by channels, [batch, *space, 2 · channels].
+      balanced: whether its levels' weights are measured while training goes on (levels.Balanced).
     """
 
     compilable: bool = True
     differentiable: bool = True
     solvers: tuple[Solver, ...] = ()
+    balanced: bool = False
+    ahead: int = 0
 
     @abc.abstractmethod
     def bind(self, params: Params) -> LevelLoss:
@@ -69,8 +97,11 @@ class Loss(abc.ABC):
         """The same with what it leaves open filled in from the stepper that is trained."""
         return self
 
-    def unrolled(self, unrolling: Unrolling) -> "Loss":
-        """The same for this unrolling; InputError if it cannot serve it."""
+    def unrolled(self, unrolling: Unrolling, weights: tf.Tensor | None = None) -> "Loss":
+        """The same for this unrolling; InputError if it cannot serve it.
+
+        Args: weights: of the levels, as measured, [steps] or [steps, batch]; for ``balanced``.
+        """
         return self
 
     def at(self, knob: str, count: int | tf.Tensor) -> "Loss":
@@ -107,7 +138,13 @@ class Supervised(Loss):
         fitted, features = _fitted(self, stepper), getattr(stepper, "features", None)
         return fitted if features is None or self.std else replace(fitted, std=features.std)
 
-    def unrolled(self, unrolling: Unrolling) -> Loss:
+    @property
+    def balanced(self) -> bool:
+        return isinstance(self.levels, Balanced)
+
+    def unrolled(self, unrolling: Unrolling, weights: tf.Tensor | None = None) -> Loss:
+        if weights is not None and self.balanced:
+            return Weighted(self, weights)
         weights = relative(self.levels, unrolling)
         if (weights[unrolling.pushforward :] == 1).all():
             return self
@@ -167,6 +204,126 @@ class PhysicsResidual(Loss):
 
 
 @dataclass(frozen=True, eq=False)
+class Mixed(Loss):
+    """The distance of one reference-solver step from each state to the reference frame after that.
+
+        ‖S(u_k) − r_{k+1}‖²
+
+    The network is trained by what the solver makes of its states, and holds no solver itself where
+    it is a prediction. Its gradient passes the solver in ONE too.
+
+    Attributes:
+      reference: a differentiable solver on the data's own grid. channels, active: as in Supervised.
+    Reference: the mixed chain of Bhatia, Koehler & Thuerey (ICLR 2025), arXiv:2502.19611.
+    """
+
+    reference: Solver
+    channels: int | None = None
+    active: np.ndarray | None = None
+    ahead: ClassVar[int] = 1
+
+    def __post_init__(self):
+        if not callable(getattr(self.reference, "bind", None)):
+            raise InputError(
+                f"reference={self.reference!r} of Mixed is no solver; it needs the solver that "
+                "made the data: system.reference()"
+            )
+        if not getattr(self.reference, "differentiable", True):
+            raise InputError(
+                "loss=mixed passes gradients through the reference solver in every modality, and "
+                "this one has none; allowed: supervised, or physics with ONE and NOG"
+            )
+
+    @property
+    def compilable(self) -> bool:
+        return getattr(self.reference, "compilable", True)
+
+    def fitted(self, stepper: Stepper) -> Loss:
+        return _fitted(self, stepper)
+
+    def bind(self, params: Params) -> LevelLoss:
+        step = self.reference.bind(params)
+
+        def level_loss(k, before, after, target):
+            next_target = target[..., after.shape[-1] :]
+            return mean_squared_error(step(after), next_target, self.channels, self.active)
+
+        return level_loss
+
+
+@dataclass(frozen=True, eq=False)
+class Spectral(Loss):
+    """How far the amplitudes of Fourier modes are apart, on a periodic box.
+
+        Σ_k (|û_k| − |r̂_k|)²,   û = FFT(u) / number of points
+
+    At most the mean squared error, which it is where phases agree. Phases have no say, so it is a
+    term beside a distance, for spectra that stay right where trajectories have decorrelated.
+
+    Attributes: channels: leading ones that count; by default those that the network changes.
+    """
+
+    channels: int | None = None
+
+    def fitted(self, stepper: Stepper) -> Loss:
+        return _fitted(self, stepper)
+
+    def bind(self, params: Params) -> LevelLoss:
+        def level_loss(k, before, after, target):
+            size, wanted = (_amplitudes(x[..., : self.channels]) for x in (after, target))
+            return _per_channel(tf.math.squared_difference(size, wanted))
+
+        return level_loss
+
+
+@dataclass(frozen=True, eq=False)
+class H1(Loss):
+    """The squared Sobolev distance on a periodic box: that of values and of first derivatives.
+
+        Σ_k (1 + |k|²) |û_k − r̂_k|²,   k in waves per box, û as in Spectral
+
+    Against the mean squared error, that of k = 0 alone, small scales count more.
+
+    Attributes: channels: as in Spectral.
+    """
+
+    channels: int | None = None
+
+    def fitted(self, stepper: Stepper) -> Loss:
+        return _fitted(self, stepper)
+
+    def bind(self, params: Params) -> LevelLoss:
+        def level_loss(k, before, after, target):
+            modes = _modes(after[..., : self.channels] - target[..., : self.channels])
+            squares = tf.square(tf.math.real(modes)) + tf.square(tf.math.imag(modes))
+            axes = [np.fft.fftfreq(n) * n for n in after.shape[1:-1]]
+            square = sum(np.square(k) for k in np.meshgrid(*axes, indexing="ij"))
+            return _per_channel(squares * tf.constant(1 + square, squares.dtype))
+
+        return level_loss
+
+
+def _modes(x):
+    """Of [batch, *space, channel], Fourier coefficients [batch, channel, *space]."""
+    axes = x.shape.rank - 2
+    x = tf.transpose(x, [0, axes + 1, *range(1, axes + 1)])
+    transform = {1: tf.signal.fft, 2: tf.signal.fft2d}[axes]
+    return transform(tf.complex(x, tf.zeros_like(x))) / float(np.prod(x.shape[2:]))
+
+
+def _amplitudes(x):
+    modes = _modes(x)
+    squares = tf.square(tf.math.real(modes)) + tf.square(tf.math.imag(modes))
+    return tf.sqrt(squares + np.finfo(squares.dtype.as_numpy_dtype).tiny)  # no slope of inf at zero
+
+
+def _per_channel(modes):
+    """The sum over modes, mean over channels, [batch]."""
+    summed = tf.reduce_sum(modes, list(range(2, modes.shape.rank)))
+    return tf.reduce_mean(summed, 1)
+
+
+@dataclass(frozen=True, eq=False)
 class Sum(Loss):
     """The sum of several losses, such as a distance and a penalty."""
 
@@ -190,12 +347,26 @@ class Sum(Loss):
     def fitted(self, stepper: Stepper) -> Loss:
         return Sum(tuple(term.fitted(stepper) for term in self.terms))
 
-    def unrolled(self, unrolling: Unrolling) -> Loss:
-        return Sum(tuple(term.unrolled(unrolling) for term in self.terms))
+    @property
+    def balanced(self) -> bool:
+        return any(term.balanced for term in self.terms)
+
+    @property
+    def ahead(self) -> int:
+        return max(term.ahead for term in self.terms)
+
+    def unrolled(self, unrolling: Unrolling, weights: tf.Tensor | None = None) -> Loss:
+        return Sum(tuple(_unrolled(term, unrolling, weights) for term in self.terms))
 
     def bind(self, params: Params) -> LevelLoss:
-        bound = [by_sample(term, params) for term in self.terms]
-        return lambda *step: tf.add_n([term(*step) for term in bound])
+        bound = [(by_sample(term, params), term.ahead) for term in self.terms]
+
+        def level_loss(k, before, after, target):
+            own = target[..., : after.shape[-1]] if self.ahead else target
+            values = [term(k, before, after, target if ahead else own) for term, ahead in bound]
+            return tf.add_n(values)
+
+        return level_loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,13 +398,21 @@ class Scaled(Loss):
     def fitted(self, stepper: Stepper) -> Loss:
         return replace(self, term=self.term.fitted(stepper))
 
-    def unrolled(self, unrolling: Unrolling) -> Loss:
+    @property
+    def balanced(self) -> bool:
+        return self.term.balanced
+
+    @property
+    def ahead(self) -> int:
+        return self.term.ahead
+
+    def unrolled(self, unrolling: Unrolling, weights: tf.Tensor | None = None) -> Loss:
         if np.ndim(self.factor) and len(self.factor) < unrolling.steps:
             raise InputError(
                 f"factor of a loss has {len(self.factor)} levels; an unrolling has "
                 f"{unrolling.steps} steps"
             )
-        return replace(self, term=self.term.unrolled(unrolling))
+        return replace(self, term=_unrolled(self.term, unrolling, weights))
 
     def bind(self, params: Params) -> LevelLoss:
         bound = self.term.bind(params)
@@ -244,13 +423,16 @@ class Scaled(Loss):
         return level_loss
 
     def _factor(self, k, dtype):
-        factor = tf.constant(self.factor, dtype)
-        return factor[k] if np.ndim(self.factor) else factor
+        factor = tf.cast(tf.convert_to_tensor(self.factor, dtype_hint=dtype), dtype)
+        return factor[k] if factor.shape.rank else factor
 
 
 @dataclass(frozen=True, eq=False)
 class Weighted(Scaled):
-    """A loss whose gradient alone is multiplied by the factor: it keeps its value, to the bit."""
+    """A loss whose gradient alone is multiplied by the factor: it keeps its value, to the bit.
+
+    The factor may be a tensor, [steps] or [steps, batch].
+    """
 
     def bind(self, params: Params) -> LevelLoss:
         bound = self.term.bind(params)
@@ -282,8 +464,14 @@ def by_sample(loss: Loss, params: Params) -> LevelLoss:
     return level_loss
 
 
+def _unrolled(term, unrolling, weights):
+    """A loss of a user's own need not know of measured weights."""
+    return term.unrolled(unrolling, weights) if term.balanced else term.unrolled(unrolling)
+
+
 def _fitted(loss, stepper):
     features = getattr(stepper, "features", None)
     if features is None or loss.channels is not None:
         return loss
-    return replace(loss, channels=features.out_channels, active=features.active)
+    active = {"active": features.active} if hasattr(loss, "active") else {}
+    return replace(loss, channels=features.out_channels, **active)

@@ -4,7 +4,8 @@ Reference: List, Chen, Bali & Thuerey (2025), doi:10.1016/j.cma.2024.117441.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -13,8 +14,8 @@ from tfunroll.core import InputError, State, Step, check_choice
 # (step k from 0, state before it, state after it, reference after it) -> value per sample, [batch]
 LevelLoss = Callable[[int | tf.Tensor, State, State, State], tf.Tensor]
 
-ROUTES = ("all", "solver", "network", "identity")
-SOLVERLESS = ("network", "identity")  # these ask no solver for a gradient
+ROUTES = ("all", "solver", "network", "identity", "emulator", "combined")
+SOLVERLESS = ("network", "identity", "emulator")  # these ask no solver for a gradient
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class Unrolling:
                 f"pushforward={self.pushforward} must lie between 0 and steps-1={self.steps - 1}"
             )
         check_choice("through", self.through, ROUTES)
+
+    def shortened(self, steps: int) -> "Unrolling":
+        """The same with fewer steps; cuts and push-forward are limited to them, and one is ONE."""
+        if steps == 1:
+            return ONE
+        cut_every = None if self.cut_every is None else min(self.cut_every, steps)
+        pushforward = min(self.pushforward, steps - 1)
+        return replace(self, steps=steps, cut_every=cut_every, pushforward=pushforward)
 
     @property
     def carries(self) -> bool:
@@ -95,6 +104,18 @@ def of_modality(
     return WIG(steps, cut_every, pushforward, through)
 
 
+class Unrolled(NamedTuple):
+    """What unrolling a batch came to.
+
+    loss: of each sample, [batch]. state: the final one. levels: loss of each level and sample,
+    [steps, batch], without a gradient; zero in the push-forward.
+    """
+
+    loss: tf.Tensor
+    state: State
+    levels: tf.Tensor
+
+
 def unroll(
     step: Step,
     state: State,
@@ -105,7 +126,7 @@ def unroll(
     loop: bool | None = None,
     rematerialise: bool = False,
     sources: Sequence[tf.Tensor] = (),
-) -> tuple[tf.Tensor, State]:
+) -> Unrolled:
     """Unrolls a step and averages the loss over its time levels.
 
         u_0 = state;  u_k = step(u_{k-1});  loss = mean_k level_loss(k, u_{k-1}, u_k, target_k)
@@ -126,8 +147,6 @@ def unroll(
       rematerialise: recompute each step in the backward pass instead of storing its inside; always
         a loop. Gradients then reach state, probes, variables and ``sources``, nothing else.
       sources: tensors that the step closes over whose gradients are wanted, such as weights.
-    Returns:
-      the loss of each sample, [batch], and the final state.
     """
     steps, pushforward = unrolling.steps, unrolling.pushforward
     if targets.shape[1] != steps:
@@ -152,27 +171,34 @@ def unroll(
     if looped:
         by_frame = tf.stack(tf.unstack(targets, axis=1))  # frames first: the loop reads slices
         if rematerialise:
-            total, state = _recomputed_loop(
+            total, state, levels = _recomputed_loop(
                 lambda k, before: advance(k, before, by_frame[k]), state, probes, steps, sources
             )
         else:
 
-            def body(k, state, total):
+            def body(k, state, total, levels):
                 state, level = advance(k, enter(state, k), by_frame[k])
-                return k + 1, state, total + level
+                return k + 1, state, total + level, levels.write(k, tf.stop_gradient(level))
 
-            _, state, total = tf.while_loop(
-                lambda k, *_: k < steps,
-                body,
-                (tf.constant(0), state, tf.zeros_like(_by_sample(state))),
-                maximum_iterations=steps,
+            _, state, total, levels = tf.while_loop(
+                lambda k, *_: k < steps, body, _before(state, steps), maximum_iterations=steps
             )
+            levels = levels.stack()
     else:
-        total = tf.zeros_like(_by_sample(state))
+        total, levels = tf.zeros_like(_by_sample(state)), []
         for k in range(steps):
             state, level = advance(k, enter(state, k), targets[:, k])
             total += level
-    return total / tf.cast(steps - pushforward, total.dtype), state
+            levels.append(tf.stop_gradient(level))
+        levels = tf.stack(levels)
+    return Unrolled(total / tf.cast(steps - pushforward, total.dtype), state, levels)
+
+
+def _before(state, steps):
+    """What a loop over levels starts from: its number, the state, sum and values of the levels."""
+    zero = tf.zeros_like(_by_sample(state))
+    levels = tf.TensorArray(zero.dtype, size=steps, element_shape=zero.shape)
+    return tf.constant(0), state, zero, levels
 
 
 def _by_sample(state):
@@ -196,20 +222,20 @@ def _recomputed_loop(advance, state, probes, steps, sources):
 
     @tf.custom_gradient
     def loop(state, probes, *_sources):
-        def body(k, state, total, kept):
+        def body(k, state, total, levels, kept):
             before = state + probes[k]
             after, level = advance(k, before)
-            return k + 1, after, total + level, kept.write(k, before)
+            return k + 1, after, total + level, levels.write(k, level), kept.write(k, before)
 
-        _, final, total, kept = tf.while_loop(
+        _, final, total, levels, kept = tf.while_loop(
             lambda k, *_: k < steps,
             body,
-            (tf.constant(0), state, tf.zeros_like(_by_sample(state)), states()),
+            (*_before(state, steps), states()),
             maximum_iterations=steps,
         )
         entering = kept.stack()
 
-        def gradient(d_total, d_final, variables=None):
+        def gradient(d_total, d_final, _, variables=None):
             wanted = [*sources, *(variables or ())]
 
             def back(k, d_after, sums, kept):
@@ -233,7 +259,7 @@ def _recomputed_loop(advance, state, probes, steps, sources):
             by_argument = (d_state, kept.stack(), *sums[: len(sources)])
             return (by_argument, sums[len(sources) :]) if variables else by_argument
 
-        return (total, final), gradient
+        return (total, final, levels.stack()), gradient
 
     return loop(state, probes, *sources)
 

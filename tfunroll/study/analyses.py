@@ -4,7 +4,9 @@ from tfunroll.study.comparisons import (
     alternatives,
     convergence,
     correction,
+    levels,
     order,
+    replay,
     robustness,
     routes,
 )
@@ -23,6 +25,8 @@ ANALYSES = {
     "alternatives": (alternatives,),
     "initial": (initial, order),
     "routes": (routes,),
+    "levels": (levels,),
+    "replay": (replay, order),
 }
 
 

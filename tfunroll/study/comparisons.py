@@ -12,6 +12,7 @@ from tfunroll.evaluation.results import EQUAL_COST, ORDER, SETS
 from tfunroll.runs.folder import SHARED
 from tfunroll.study import curves, statistics
 from tfunroll.study.findings import AGREES, DIFFERS, OPEN, PARTLY, Finding
+from tfunroll.user_modules import short_name
 
 SIGNIFICANT = 0.05
 PAPER_RATIOS = {"NOG": 0.77, "WIG": 0.62}
@@ -70,7 +71,7 @@ def correction(gathered) -> Finding | None:
         if pair and alike and has(errors, a, "NOG") and has(errors, b, "WIG"):
             logs = statistics.log_ratio(errors, (b, "WIG"), (a, "NOG"))
             name = " ".join(gathered.labels[a].replace("correction", "").split())
-            parts.append((name or x.net, logs))
+            parts.append((name or short_name(x.net), logs))
     if not parts:
         return None
     per_seed = pd.concat([logs.mean(axis=1) for _, logs in parts], axis=1).mean(axis=1)
@@ -263,6 +264,52 @@ def routes(gathered) -> Finding | None:
         "compilation, medians over seeds."
         if times
         else "Equal updates and states.",
+        "errors",
+        ", ".join(f"{name} {e.value:.2f}" for name, e in ratios.items()),
+        seeds=min(e.seeds for e in ratios.values()),
+    )
+
+
+def levels(gathered) -> Finding | None:
+    """Weights of levels and random horizons against uniform weights."""
+    return _against(gathered, "level_weights", "uniform", "Which unrolled levels count")
+
+
+def replay(gathered) -> Finding | None:
+    """Each modality with replay against itself without."""
+    return _against(gathered, "replay", "", "Replay of the model's own states")
+
+
+def _against(gathered, field: str, usual, title: str) -> Finding | None:
+    """Runs in which one setting differs from ``usual`` against those in which it does not."""
+    errors = statistics.per_seed(gathered.table)
+    times, ratios, texts = _processor_times(gathered), {}, []
+
+    def otherwise(run_id):
+        return replace(gathered.study.config(run_id), **{field: usual})
+
+    bases = {
+        otherwise(run_id): run_id
+        for run_id in gathered.labels
+        if getattr(gathered.study.config(run_id), field) == usual
+    }
+    for run_id, label in gathered.labels.items():
+        base = bases.get(otherwise(run_id))
+        for modality in gathered.study.config(run_id).modalities:
+            models = (run_id, modality), (base, modality)
+            if base in (None, run_id) or not all(has(errors, *model) for model in models):
+                continue
+            name = f"{label} {modality}"
+            ratios[name], text = _over(errors, times, *models)
+            texts.append(f"{name}: {text}")
+    if not texts:
+        return None
+    return Finding(
+        title,
+        "",
+        f"Error over that of {field}={usual or 'none'}, all else alike: {'; '.join(texts)}.",
+        OPEN,
+        "Equal updates and states.",
         "errors",
         ", ".join(f"{name} {e.value:.2f}" for name, e in ratios.items()),
         seeds=min(e.seeds for e in ratios.values()),

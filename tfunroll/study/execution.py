@@ -71,6 +71,8 @@ def run(
             }
             if bad:
                 failed[run_id] = bad
+            else:
+                runs.forget_shared_events(left[run_id])
             _note(folder.run_folder(out, run_id) / folder.FAILED, failed.get(run_id))
     return failed
 

@@ -95,7 +95,7 @@ def scaling(gathered) -> Figure | None:
 def horizon(gathered) -> Figure | None:
     """Error against m, and the gradient's norm by unroll step of the longest horizon."""
     frame = curves.by_setting(gathered, curves.longest)
-    figure = Figure(figsize=(9.5, 4.4), layout="constrained")
+    figure = Figure(figsize=(9.5, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for kind, (name, part) in enumerate(frame.groupby("family", sort=False)):
         _lines(left, part, kind, suffix=name)
@@ -108,7 +108,9 @@ def horizon(gathered) -> Figure | None:
             ax.text(lyapunov, 0.02, " Lyapunov time", va="bottom", **place)
         ax.grid(alpha=0.25)
     left.set(xscale="log", yscale="log", xlabel="horizon m", ylabel=_error_label(gathered))
-    left.legend(fontsize=7)
+    horizons = sorted(frame["x"].unique())
+    left.set_xticks(horizons, [f"{m:g}" for m in horizons])
+    legend(figure, left.get_legend_handles_labels())
     norms = curves.gradients(gathered)
     if len(norms):
         longest = frame.loc[frame["x"] == frame["x"].max(), "run"].unique()

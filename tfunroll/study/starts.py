@@ -8,6 +8,7 @@ from tfunroll.evaluation.results import ORDER
 from tfunroll.nets.building import best
 from tfunroll.study import curves, statistics
 from tfunroll.study.findings import AGREES, DIFFERS, OPEN, Finding
+from tfunroll.user_modules import short_name
 
 GROUP = ["system", "mode", "net", "horizon"]
 WORST = 1e3  # a validation error beyond it, or one that is no number, counts as this
@@ -21,7 +22,7 @@ def by_start(gathered) -> pd.DataFrame:
     frame = curves.by_setting(gathered, curves.longest)
     configs = {run_id: gathered.study.config(run_id) for run_id in gathered.labels}
     for name in ("system", "mode", "net", "initial"):
-        frame[name] = [getattr(configs[run_id], name) for run_id in frame["run"]]
+        frame[name] = [short_name(getattr(configs[run_id], name)) for run_id in frame["run"]]
     frame["initial"] = [
         name or best(net) for name, net in zip(frame["initial"], frame["net"], strict=True)
     ]

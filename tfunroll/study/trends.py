@@ -7,6 +7,7 @@ from tfunroll.evaluation.results import ORDER
 from tfunroll.study import curves, statistics
 from tfunroll.study.comparisons import budget
 from tfunroll.study.findings import AGREES, DIFFERS, OPEN, PARTLY, Finding
+from tfunroll.user_modules import short_name
 
 NO_NUMBER = "We know of no number of the paper to compare with."
 
@@ -15,7 +16,8 @@ def scaling(gathered) -> Finding | None:
     """Error against weight count: the fitted exponent of each modality, beside the solver's."""
     frame = curves.by_setting(gathered, lambda config: 0.0)
     for name in ("system", "mode", "net"):
-        frame[name] = [getattr(gathered.study.config(run_id), name) for run_id in frame["run"]]
+        values = {r: getattr(gathered.study.config(r), name) for r in gathered.labels}
+        frame[name] = [short_name(values[run_id]) for run_id in frame["run"]]
     several = [n for n in ("system", "net") if frame[n].nunique() > 1]
     texts, exponents, short = [], [], []
     for key, part in frame.groupby([*several, "mode", "modality"], sort=False):

@@ -17,7 +17,7 @@ from tfunroll.core import (
 from tfunroll.metrics import StaggeredGrid
 from tfunroll.options import Options, read
 from tfunroll.stepping.features import Features
-from tfunroll.stepping.steppers import Net, Prediction, SequentialCorrection
+from tfunroll.stepping.steppers import IndirectCorrection, Net, Prediction, SequentialCorrection
 
 MODES = ("correction", "prediction")
 
@@ -282,7 +282,7 @@ class System:
         return kind.make(given) if isinstance(kind, SolverKind) else kind
 
     def corrected(self, correction: str, coarse: str = "") -> Solver:
-        """The coarse solver, checked to be one that ``correction`` can correct."""
+        """The coarse solver; InputError unless ``correction`` can correct it."""
         if not self.corrections:
             raise InputError(
                 f"mode='correction' corrects a solver, and {self.name} is data alone; allowed: "
@@ -295,6 +295,8 @@ class System:
                 f"coarse={coarse!r} needs correction=graded, whose network does the rest of the "
                 "frame"
             )
+        if correction == "indirect" and not solver.takes_source:
+            raise InputError(solver.without_source)
         return solver
 
     def check_params(self, params: Mapping[str, np.ndarray]) -> None:
@@ -313,7 +315,7 @@ class System:
 def rates_of_change(frame_time: float) -> dict[str, object]:
     """Fields of a System whose networks make rates of change, which are of order one.
 
-    Corrections and predictions are frame_time · net.
+    Corrections and predictions are frame_time · net, the source of an indirect correction is net.
     """
 
     def sequential(solver, net, features):
@@ -321,6 +323,6 @@ def rates_of_change(frame_time: float) -> dict[str, object]:
 
     return {
         "frame_time": frame_time,
-        "corrections": {"sequential": sequential},
+        "corrections": {"sequential": sequential, "indirect": IndirectCorrection},
         "prediction_scale": frame_time,
     }

@@ -9,7 +9,11 @@ import numpy as np
 from tfunroll.core import Domain
 from tfunroll.options import Options, option, write
 from tfunroll.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
-from tfunroll.stepping.steppers import ParallelCorrection, SequentialCorrection
+from tfunroll.stepping.steppers import (
+    IndirectCorrection,
+    ParallelCorrection,
+    SequentialCorrection,
+)
 from tfunroll.systems.base import ParamRange, SolverKind, System
 
 POINTS = 48
@@ -133,6 +137,9 @@ def _made(resolution: Resolution) -> System:
             ),
             "graded": lambda solver, net, features: SequentialCorrection(
                 solver, net, features, 1 - solver.fraction
+            ),
+            "indirect": lambda solver, net, features: IndirectCorrection(
+                solver, net, features, 0.5
             ),
         },
         correction_channels=1,

@@ -6,12 +6,20 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import Domain, InputError, Solver, check_choice
-from tfunroll.stepping.steppers import ParallelCorrection, SequentialCorrection
+from tfunroll.stepping.steppers import (
+    IndirectCorrection,
+    ParallelCorrection,
+    SequentialCorrection,
+)
 from tfunroll.systems.base import SPLITS, ParamRange, System
 from tfunroll.systems.described import METRICS
 
 NEEDED = ("dt", "frame_time", "channels", "shape", "params")  # of a solver
-CORRECTIONS = {"sequential": SequentialCorrection, "parallel": ParallelCorrection}
+CORRECTIONS = {
+    "sequential": SequentialCorrection,
+    "parallel": ParallelCorrection,
+    "indirect": IndirectCorrection,
+}
 
 
 def own_system(
@@ -46,9 +54,10 @@ def own_system(
       splits: split -> values of the only parameter: train, validation, and test sets.
       spin_up_frames: frames dropped before a trajectory is kept.
       channels: names; c0, c1, … if empty. boundary: of all sides, one of core.BOUNDARIES.
-      correction: "sequential" or "parallel", the default of --correction; both are allowed.
+      correction: "sequential", "parallel" or "indirect", the default of --correction; all are
+        allowed, the last one if ``coarse`` takes a source.
       scale: factor of the network's output in corrections and predictions; good value: the typical
-        error of a coarse step.
+        error of a coarse step. The source of an indirect correction is scale / frame_time · net.
       horizon, long_horizon: default frames of evaluation.
     Raises:
       InputError: impossible values; solvers that do not fit together.
@@ -88,7 +97,8 @@ def own_system(
             )
 
     def kind(stepper):
-        return lambda solver, net, features: stepper(solver, net, features, scale)
+        factor = scale / coarse.frame_time if stepper is IndirectCorrection else scale
+        return lambda solver, net, features: stepper(solver, net, features, factor)
 
     kinds = sorted(CORRECTIONS, key=lambda k: k != correction)
     return System(

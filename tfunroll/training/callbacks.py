@@ -299,6 +299,46 @@ class Plateau(Callback):
         self.best, self.waited = np.float32(values["best"]), int(values["waited"])
 
 
+class Balance(Callback):
+    """Measures the weights of levels.Balanced, Fit.level_weights.
+
+    The gradient of a level does not depend on how many come after it, so measurements at different
+    horizons go into one mean.
+    """
+
+    every = 20
+    SPAN = 50  # measurements that the exponential mean of ratios spans
+    CLAMP = 10.0  # by which weights change at most from one measurement to the next
+    LONGEST = 128  # levels
+
+    def __init__(self):
+        self.mean, self.weights = np.zeros(self.LONGEST), np.ones(self.LONGEST)
+
+    def begin(self, fit) -> None:
+        fit.level_weights = self.weights
+
+    def turn(self, fit) -> None:
+        unrolling = fit.schedule.part(fit.seed, fit.update).unrolling
+        if unrolling.steps - unrolling.pushforward < 2:
+            return
+        norms = fit.trainer.level_norms(fit)[unrolling.pushforward :]
+        if not (np.isfinite(norms) & (norms > 0)).all():
+            return
+        places, keep = slice(unrolling.pushforward, unrolling.steps), 1 - 2 / (self.SPAN + 1)
+        mean, before, ratios = self.mean[places], self.weights[places], norms[0] / norms
+        mean = np.where(mean > 0, keep * mean + (1 - keep) * ratios, ratios)
+        self.mean, self.weights = self.mean.copy(), self.weights.copy()  # copies of it share them
+        self.mean[places] = mean
+        self.weights[places] = np.clip(mean, before / self.CLAMP, before * self.CLAMP)
+        fit.level_weights = self.weights
+
+    def save(self):
+        return {"mean": self.mean, "weights": self.weights}
+
+    def restore(self, values) -> None:
+        self.mean, self.weights = values["mean"], values["weights"]
+
+
 def _folder(folder, fit, name) -> pathlib.Path:
     if folder is None and fit.folder is None:
         raise InputError(f"{name}: needs a folder, its own or that of fit(folder=...)")

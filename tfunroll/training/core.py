@@ -1,7 +1,7 @@
 """The four functions of one vector of weights that all training rests on.
 
     sample(windows, …) -> batch                    a pure function of counters
-    loss(flat, batch, unrolling) -> loss           the stepper with its weights as argument
+    unrolled(flat, batch, unrolling) -> losses     the stepper with its weights as argument
     gradient(flat, batch, unrolling) -> vector     of the same length
     apply(carry, gradient, …) -> carry             optimizer, guard and averaged weights
 
@@ -11,7 +11,7 @@ by side; then a batch holds the samples of all seeds one after the other, [K · 
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,15 +22,19 @@ from tfunroll.data.windows import Windows
 from tfunroll.nets.weights import Weights
 from tfunroll.stepping.losses import Loss, by_sample
 from tfunroll.stepping.steppers import bind, with_net
-from tfunroll.stepping.unrolling import Unrolling, unroll
+from tfunroll.stepping.unrolling import Unrolled, Unrolling, unroll
 from tfunroll.training import guard
 from tfunroll.training.optimizers import Adam
 
-Carry = dict[str, object]  # "flat", "optimizer", "guard", "update", and "average" if there is one
+# "flat", "optimizer", "guard", "update", and, if there is one, "average" and the Trainer's "replay"
+Carry = dict[str, object]
 
 
 class Batch(NamedTuple):
-    """Samples: states [batch, *space, channel], the frames after them [batch, steps, …]."""
+    """Samples: states [batch, *space, channel], the frames after them [batch, steps, …].
+
+    A frame more where the loss looks ahead.
+    """
 
     start: State
     targets: tf.Tensor
@@ -41,13 +45,16 @@ class Gradient(NamedTuple):
     """loss, vector: ∂loss/∂flat, norm: ‖vector‖, by_step: ‖∂loss/∂(state entering step k)‖.
 
     For one seed scalars, [P] and [steps]; for K with a leading axis. by_step has no steps where it
-    alone would need gradients of an external solver.
+    alone would need gradients of an external solver. levels: the loss of each level, [steps].
+    final: the states that unrolling ended in, [batch, *space, channel].
     """
 
     loss: tf.Tensor
     vector: tf.Tensor
     norm: tf.Tensor
     by_step: tf.Tensor
+    levels: tf.Tensor
+    final: State
 
 
 def sample(
@@ -56,6 +63,7 @@ def sample(
     steps: int,
     noise: np.ndarray | None = None,
     keys: tf.Tensor | None = None,
+    held: tuple[tf.Tensor, State] | None = None,
 ) -> Batch:
     """The windows that were drawn, as a batch.
 
@@ -63,11 +71,16 @@ def sample(
       drawn: trajectories and start frames, each [batch] or [K, batch], as Windows.fetch gives them.
       noise: standard deviation of noise on the initial states, [*space, channel]; None: none.
       keys: of the noise, [2] or [K, 2]: the same key gives the same noise.
+      held: ages and states, [K · batch, …], that stand in for initial states where an age is not 0.
     """
     rank = drawn[0].shape.rank  # beyond it are the states of windows that were fetched
     trajectory, start = (tf.reshape(part, [-1, *part.shape[rank:]]) for part in drawn)
     states, params = windows.read(trajectory, start, steps)
     initial = states[:, 0]
+    if held is not None:
+        age, instead = held
+        mask = tf.reshape(age > 0, [-1] + [1] * (initial.shape.rank - 1))
+        initial = tf.where(mask, instead, initial)
     if noise is not None:
         seeds = tf.unstack(tf.reshape(keys, [-1, 2]))
         shape = [initial.shape[0] // len(seeds), *initial.shape[1:]]
@@ -122,22 +135,33 @@ class Objective:
         """Whether gradients by state are at hand: ONE and NOG ask no solver for any."""
         return unrolling.carries or self.compilable
 
-    def loss(
+    def unrolled(
         self,
         flat: tf.Tensor,
         batch: Batch,
         unrolling: Unrolling,
         probes: tf.Tensor | None = None,
         loop: bool | None = None,
-    ) -> tf.Tensor:
-        """The mean over samples and time levels: a scalar, or [K].
+        weights: tf.Tensor | None = None,
+    ) -> Unrolled:
+        """The loss of each sample, [batch] or [K · B], and what else comes of unrolling.
 
         Weights of levels are in its gradient alone (losses.Supervised).
 
-        Args: probes, loop: as in unrolling.unroll.
+        Args:
+          probes, loop: as in unrolling.unroll.
+          weights: of levels, as measured, [steps] or [K, steps]; for a loss that is ``balanced``.
         """
         step = bind(self.at(flat), batch.params, unrolling.through)
-        level_loss = by_sample(self.of_level.unrolled(unrolling), batch.params)
+        of_level = self.of_level
+        if weights is None:
+            of_level = of_level.unrolled(unrolling)
+        else:
+            if weights.shape.rank > 1:  # by sample, seed after seed
+                each = batch.start.shape[0] // weights.shape[0]
+                weights = tf.repeat(tf.transpose(weights), each, axis=1)
+            of_level = of_level.unrolled(unrolling, weights)
+        level_loss = by_sample(of_level, batch.params)
         if not self.probed(unrolling):
             # a loop differentiates all that it holds: nothing by the state, then
             uncut, uncut_loss = step, level_loss
@@ -145,25 +169,45 @@ class Objective:
             level_loss = lambda k, before, *more: uncut_loss(  # noqa: E731
                 k, tf.stop_gradient(before), *more
             )
-        values, _ = unroll(
-            *(step, batch.start, batch.targets, level_loss, unrolling, probes),
+        targets = batch.targets
+        if of_level.ahead:  # each beside the one after it
+            targets = tf.concat([targets[:, :-1], targets[:, 1:]], -1)
+        return unroll(
+            *(step, batch.start, targets, level_loss, unrolling, probes),
             loop=loop,
             rematerialise=self.rematerialise,
             sources=[flat],
         )
-        return tf.reduce_mean(tf.reshape(values, [*flat.shape[:-1], -1]), -1)
 
     def gradient(
-        self, flat: tf.Tensor, batch: Batch, unrolling: Unrolling, loop: bool | None = None
+        self,
+        flat: tf.Tensor,
+        batch: Batch,
+        unrolling: Unrolling,
+        loop: bool | None = None,
+        weights: tf.Tensor | None = None,
     ) -> Gradient:
-        """The loss and its gradient; of K seeds each by its own weights."""
+        """The mean loss over samples and levels and its gradient; of K seeds each by its own.
+
+        On the route "combined" the vector is the solver's route's, but zero where its sign is not
+        the full gradient's: Schnell & Thuerey (ICLR 2024).
+
+        Args: loop, weights: as of ``unrolled``.
+        """
+        if unrolling.through == "combined":
+            each = (replace(unrolling, through=route) for route in ("all", "solver"))
+            full, solver = (self.gradient(flat, batch, u, loop, weights) for u in each)
+            agree = full.vector * solver.vector > 0
+            vector = tf.where(agree, solver.vector, tf.zeros_like(solver.vector))
+            return full._replace(vector=vector, norm=tf.norm(vector, axis=-1))
         seeds = flat.shape[:-1]
         probed, dtype = self.probed(unrolling), batch.start.dtype
         probes = tf.zeros([unrolling.steps, *batch.start.shape], dtype) if probed else None
         sources = [flat, probes] if probed else [flat]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
-            loss = self.loss(flat, batch, unrolling, probes, loop)
+            unrolled = self.unrolled(flat, batch, unrolling, probes, loop, weights)
+            loss = tf.reduce_mean(tf.reshape(unrolled.loss, [*seeds, -1]), -1)
             total = tf.reduce_sum(loss)
         vector, *by_probe = tape.gradient(total, sources)
         by_step = tf.zeros([*seeds, 0], dtype)
@@ -171,7 +215,9 @@ class Objective:
             squares = tf.square(tf.reshape(by_probe[0], [unrolling.steps, *seeds, -1]))
             by_step = tf.sqrt(tf.reduce_sum(squares, -1))
             by_step = tf.transpose(by_step) if seeds else by_step
-        return Gradient(loss, vector, tf.norm(vector, axis=-1), by_step)
+        levels = tf.reshape(unrolled.levels, [unrolling.steps, *seeds, -1])
+        levels = tf.transpose(tf.reduce_mean(levels, -1))
+        return Gradient(loss, vector, tf.norm(vector, axis=-1), by_step, levels, unrolled.state)
 
 
 def start(flat: tf.Tensor, optimizer: Adam, average: float = 0.0) -> Carry:

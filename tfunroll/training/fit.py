@@ -4,7 +4,7 @@ import collections
 import copy
 import pathlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,10 @@ import tensorflow as tf
 
 from tfunroll.core import InputError
 from tfunroll.solvers.external import solver_errors
+from tfunroll.stepping.levels import normalised
+from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training import core, guard
-from tfunroll.training.callbacks import Checkpoint, Plateau
+from tfunroll.training.callbacks import Balance, Checkpoint, Plateau
 from tfunroll.training.checkpoints import Checkpoints, Outcome, finished_at
 from tfunroll.training.ladders import Climbing, Horizons, Ladder
 from tfunroll.training.records import COLUMNS
@@ -77,6 +79,7 @@ class Fit:
       loss, skipped, skipped_in_row: of the gradient guard.
       validation: error of the last validation; NaN before the first.
       rate_factor: by which a callback lowers the stage's rate; 1 again in the next stage.
+      level_weights: of as many levels as a horizon may have; None unless they are measured.
       reasons: why updates were skipped.
     """
 
@@ -87,16 +90,18 @@ class Fit:
         self.update = self.stage = 0
         self.loss, self.skipped, self.skipped_in_row = 0.0, 0, 0
         self.validation, self.rate_factor = float("nan"), 1.0
+        self.level_weights: np.ndarray | None = None
         self.reasons: list[str] = []
         self.stopping = False
         self.flat: tf.Tensor = None
-        self.state: dict = {}  # optimizer, guard, and the average if there is one
+        self.state: dict = {}  # optimizer, guard, and average and replay if there are any
         self._start = None if start is None else pathlib.Path(start)
         self._weights = weights
         self._records: list[tuple[int, str, float]] = []
         plateau = trainer.schedule.plateau
         own = [*trainer.callbacks, *filter(None, [trainer.horizons()])]
         own += [Plateau(plateau)] if plateau else []
+        own += [Balance()] if trainer.objective.of_level.balanced else []
         if folder is not None and not any(isinstance(c, Checkpoint) for c in own):
             own.append(Checkpoint())
         own.sort(key=lambda callback: isinstance(callback, Checkpoint))
@@ -130,12 +135,12 @@ class Fit:
     @property
     def states_in_all(self) -> int:
         """States that the whole training processes."""
-        return self.trainer.schedule.states
+        return self.trainer.schedule.states(self.seed)
 
     @property
     def states_done(self) -> int:
         """States processed so far."""
-        return self.trainer.schedule.states_at(self.update)
+        return self.trainer.schedule.states(self.seed, self.update)
 
     @property
     def began_from(self) -> pathlib.Path | None:
@@ -146,7 +151,7 @@ class Fit:
     def states_before(self) -> int:
         """States that the training processed which this one began from."""
         number = None if self._start is None else self._start_number()
-        return self.trainer.schedule.states_at(number or 0)
+        return self.trainer.schedule.states(self.seed, number or 0)
 
     def record(self, scalars: dict[str, float]) -> None:
         """Tells every callback values by name, and keeps them."""
@@ -187,7 +192,7 @@ class Fit:
                 f"initial gives weights of shape {tuple(flat.shape)}, the network has "
                 f"{self.trainer.weights.size}"
             )
-        self.take(core.start(flat, self.trainer.optimizer, self.trainer.average))
+        self.take(self.trainer.start(flat))
 
     def numbers(self) -> list[int]:
         """Of the checkpoints in its folder, newest first."""
@@ -240,7 +245,7 @@ class Fit:
 
         self.update = int(carry["update"])
         self.flat = own(carry["flat"])
-        names = [name for name in ("optimizer", "guard", "average") if name in carry]
+        names = [name for name in ("optimizer", "guard", "average", "replay") if name in carry]
         self.state = {name: tf.nest.map_structure(own, carry[name]) for name in names}
         of_guard = self.state["guard"]
         self.loss = float(of_guard["loss"])
@@ -262,6 +267,8 @@ class Fit:
         }
         if "average" in self.state:
             parts["average"] = {"flat": self.state["average"]}
+        if "replay" in self.state:
+            parts["replay"] = self.state["replay"]
         for name, callback in self._named_callbacks():
             if values := callback.save():
                 parts[name] = values
@@ -280,6 +287,8 @@ class Fit:
         }
         if "average" in parts:
             carry["average"] = parts["average"]["flat"]
+        if "replay" in parts:
+            carry["replay"] = parts["replay"]
         self.take(tf.nest.map_structure(tf.constant, carry))
         self.rate_factor = float(parts["counters"]["rate_factor"])
         self.validation = float(parts["counters"]["validation"])
@@ -397,7 +406,7 @@ class Run:
     def _stage(self, number: int):
         trainer, schedule = self.trainer, self.fits[0].schedule
         stage, before = schedule.stages[number], schedule.before(number)
-        end, drawn = before + stage.updates, schedule.drawn(number)
+        end, balanced = before + stage.updates, trainer.objective.of_level.balanced
         for fit in self.fits:
             fit.stage = number
         if self.fits[0].update == before:
@@ -406,18 +415,27 @@ class Run:
                 fit.rate_factor = 1.0
                 fit.tell("enter_stage")
         events = sorted({RECORD_EVERY, *(c.every for c in self.fits[0].callbacks if c.every)})
-        most = trainer.updates_per_call(stage.unrolling.steps, stage.batch_size, self.lanes)
-        length, compiling = min(FIRST_CALLS, most), True
+        lengths = {}  # of calls, by horizon; the first one of each compiles
         while self.fits and (update := self.fits[0].update) < end:
-            stop = min(end, update + length, *(update - update % n + n for n in events))
+            part = schedule.part(self.fits[0].seed, update)
+            unrolling, compiling = part.unrolling, part.unrolling not in lengths
+            most = trainer.updates_per_call(unrolling.steps, part.batch_size, self.lanes)
+            length = lengths.setdefault(unrolling, min(FIRST_CALLS, most))
+            stop = min(part.end, update + length, *(update - update % n + n for n in events))
             rung = None
             if len(self.fits) == 1 and (rung := self.fits[0].rung) is not None:
                 full = self.fits[0].ladder.full_from(self.fits[0])
                 stop = min(stop, full) if full > update else stop
             began = time.monotonic()
-            factors = [fit.rate_factor for fit in self.fits]
-            numbers = (stage.rate, float(stage.warmup), factors if self.lanes else factors[0])
-            call = trainer._call(stage, self.lanes)
+            by_fit = [[fit.rate_factor for fit in self.fits]]
+            if balanced:
+                by_fit.append([normalised(f.level_weights[: unrolling.steps], unrolling)
+                               for f in self.fits])  # fmt: skip
+            by_fit = [values if self.lanes else values[0] for values in by_fit]
+            numbers = (stage.rate, float(stage.warmup), *by_fit)
+            # windows before this stage, had it had this horizon alone
+            drawn = part.drawn - (part.begin - before) * part.batch_size
+            call = trainer._call(replace(stage, unrolling=unrolling, least=0), self.lanes)
             with solver_errors():
                 self.carry, out = call(
                     self.seeds,
@@ -430,12 +448,11 @@ class Run:
             done = self.fits[0].update
             for fit in self.fits:
                 if fit.ladder is not None:
-                    fit.ladder.count(fit, done - update, rung)
+                    fit.ladder.count(fit, done - update, rung, unrolling)
             if not compiling:
                 seconds = (time.monotonic() - began) / (done - update)
-                length = int(min(max(SECONDS_PER_CALL / seconds, 1), most))
-            compiling = False
-            lost = [f for f in self.fits if self._after_call(f, number, out, done == end, rung)]
+                lengths[unrolling] = int(min(max(SECONDS_PER_CALL / seconds, 1), most))
+            lost = [f for f in self.fits if self._after_call(f, unrolling, out, done == end, rung)]
             if any(fit.stopping for fit in self.fits):
                 for fit in self.fits:
                     fit.save()
@@ -449,12 +466,14 @@ class Run:
         for lane, fit in enumerate(self.fits):
             fit.take(self.carry, lane if self.lanes else None)
 
-    def _after_call(self, fit: Fit, number: int, out, ended: bool, rung: int | None) -> bool:
+    def _after_call(
+        self, fit: Fit, unrolling: Unrolling, out, ended: bool, rung: int | None
+    ) -> bool:
         """The turns of a network's callbacks; True if it cannot go on."""
         if fit.skipped_in_row:
             stopping = fit.skipped_in_row >= GUARD_PATIENCE
             if len(fit.reasons) < DIAGNOSES or stopping:
-                reason = self.trainer.diagnose(fit, number)
+                reason = self.trainer.diagnose(fit)
                 fit.reasons.append(f"update {fit.update}: {reason}")
                 fit.tell("skipped", reason)
             if stopping and fit.ladder is not None and fit.ladder.go_up(fit):
@@ -473,12 +492,22 @@ class Run:
                 "training/gradient_norm": own["gradient_norm"],
                 "training/loss": fit.loss,
                 "training/skipped": fit.skipped,
-                "training/horizon": fit.schedule.stages[number].unrolling.steps,
+                "training/horizon": unrolling.steps,
             }
             if rung is not None:
                 values["training/rung"] = rung
-            norms = enumerate(own["by_step"].numpy(), start=1)
-            fit.record(values | {f"gradient_by_step/{k:02d}": norm for k, norm in norms})
+            if "age" in own:
+                values["training/replay_age"] = own["age"]
+            by_level = {"gradient_by_step": own["by_step"].numpy(), "levels": own["levels"].numpy()}
+            if fit.level_weights is not None:
+                weights = normalised(fit.level_weights[: unrolling.steps], unrolling)
+                weights[: unrolling.pushforward] = 0
+                by_level["level_weights"] = weights
+                places = np.arange(1, unrolling.steps + 1)
+                values["training/effective_horizon"] = weights @ places / weights.sum()
+            for name, numbers in by_level.items():
+                values |= {f"{name}/{k:02d}": value for k, value in enumerate(numbers, start=1)}
+            fit.record(values)
         for callback in turns:
             callback.turn(fit)
         fit.tell("called")  # last, so that a checkpoint by the clock holds what turns have changed

@@ -301,10 +301,9 @@ class Ladder(Climbing):
 
     # ---------------------------------------------------------------- in training
 
-    def count(self, fit, updates: int, rung: int | None) -> None:
+    def count(self, fit, updates: int, rung: int | None, unrolling: Unrolling) -> None:
         """Adds the solver's iterations of updates that were made on a rung; None: its only one."""
         rung = self.rungs[-1] if rung is None else rung
-        unrolling = fit.schedule.stages[fit.stage].unrolling
         now = self._iterations(fit.trainer.objective, unrolling, rung)
         full = self._iterations(fit.trainer.objective, unrolling, self.rungs[-1])
         self.work = tuple(

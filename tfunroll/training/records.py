@@ -31,7 +31,8 @@ DESCRIPTIONS = {
 class HistoryFile:
     """``folder``/history.csv: a value a row, under TensorBoard's name of the quantity.
 
-    training/loss, training/learning_rate, validation/relative_error, gradient_by_step/01, …
+    training/loss, training/learning_rate, validation/relative_error, gradient_by_step/01, …,
+    levels/01, …
     """
 
     def __init__(self, folder: str | pathlib.Path):

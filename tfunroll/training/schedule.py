@@ -1,9 +1,12 @@
 """Schedules: stages of unrolled training, with their learning rates and places in the data."""
 
+import bisect
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +14,8 @@ import tensorflow as tf
 from tfunroll.core import InputError
 from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training.ladders import Rule
+
+DRAWN_FOR = 100  # updates for which a random horizon is kept
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Stage:
       rate: learning rate at the stage's beginning.
       warmup: updates over which it rises to ``rate``.
       batch_size: samples per update.
+      least: the horizon is drawn uniformly from ``least`` to ``unrolling.steps``, by the seed,
+        anew every DRAWN_FOR updates; 0: it is ``unrolling.steps``.
     Raises: InputError: impossible numbers.
     """
 
@@ -31,6 +38,7 @@ class Stage:
     rate: float = 5e-4
     warmup: int = 0
     batch_size: int = 16
+    least: int = 0
 
     def __post_init__(self):
         if not isinstance(self.unrolling, Unrolling):
@@ -46,6 +54,33 @@ class Stage:
             raise InputError(f"learning_rate={self.rate} must be positive")
         if not 0 <= self.warmup <= self.updates:
             raise InputError(f"warm-up={self.warmup} must lie between 0 and updates={self.updates}")
+        if not 0 <= self.least <= self.unrolling.steps:
+            raise InputError(
+                f"least={self.least} must lie between 1 and steps={self.unrolling.steps}, or be 0"
+            )
+
+    @property
+    def horizons(self) -> tuple[Unrolling, ...]:
+        """All that may be drawn."""
+        longest = self.unrolling.steps
+        if not self.least:
+            return (self.unrolling,)
+        return tuple(self.unrolling.shortened(m) for m in range(self.least, longest + 1))
+
+
+class Part(NamedTuple):
+    """Updates of one stage with one horizon.
+
+    number: of the stage. unrolling, batch_size: of its updates. begin, end: the first, and the one
+    after the last. drawn: windows of its horizon that were drawn before.
+    """
+
+    number: int
+    unrolling: Unrolling
+    batch_size: int
+    begin: int
+    end: int
+    drawn: int
 
 
 @dataclass(frozen=True)
@@ -109,37 +144,39 @@ class Schedule:
         )
         return replace(self, stages=stages, automatic=None)
 
-    @property
-    def states(self) -> int:
-        """States that training processes."""
-        return self.states_at(self.updates)
-
-    def states_at(self, update: int) -> int:
-        """States that the first ``update`` updates process.
+    def states(self, seed: int = 0, update: int | None = None) -> int:
+        """States that training with a seed processes, or its first ``update`` updates.
 
         Of an automatic schedule at most: as if all were of its longest horizon.
         """
+        end = self.updates if update is None else update
         if self.automatic:
             last = self.stages[-1]
-            return min(update, self.updates) * last.batch_size * last.unrolling.steps
-        total = 0
-        for number, stage in enumerate(self.stages):
-            done = min(max(0, update - self.before(number)), stage.updates)
-            total += done * stage.batch_size * stage.unrolling.steps
-        return total
+            return min(end, self.updates) * last.batch_size * last.unrolling.steps
+        done = ((p, min(end, p.end) - p.begin) for p in self.parts(seed) if p.begin < end)
+        return sum(count * p.batch_size * p.unrolling.steps for p, count in done)
+
+    @property
+    def random(self) -> bool:
+        """Whether a seed draws horizons, so that seeds have different ones."""
+        return any(len(stage.horizons) > 1 for stage in self.stages)
+
+    def part(self, seed: int, update: int) -> Part:
+        """The one that an update belongs to; the last one's where all are done."""
+        parts = self.parts(seed)
+        ends = [part.end for part in parts]
+        return parts[min(bisect.bisect_right(ends, update), len(parts) - 1)]
+
+    def parts(self, seed: int = 0) -> tuple[Part, ...]:
+        """All updates, horizon by horizon: a pure function of the seed, so nothing to save.
+
+        Each goes on in the stream of its horizon's windows where the last of that horizon stopped.
+        """
+        return _parts(self.stages, seed if self.random else 0)
 
     def before(self, number: int) -> int:
         """Updates before stage ``number``."""
         return sum(stage.updates for stage in self.stages[:number])
-
-    def drawn(self, number: int) -> int:
-        """Windows of its horizon that were drawn before stage ``number``.
-
-        A stage goes on in the stream of its horizon where the last stage of that horizon stopped.
-        """
-        steps = self.stages[number].unrolling.steps
-        same = [s for s in self.stages[:number] if s.unrolling.steps == steps]
-        return sum(stage.updates * stage.batch_size for stage in same)
 
     def first(self, count: int) -> "Schedule":
         """The first stages alone."""
@@ -151,3 +188,20 @@ class Schedule:
         if not self.decay_every:
             return rate
         return rate * self.decay_rate ** tf.cast(update // self.decay_every, tf.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def _parts(stages: tuple[Stage, ...], seed: int) -> tuple[Part, ...]:
+    parts, drawn, before = [], {}, 0
+    for number, stage in enumerate(stages):
+        horizons, end = stage.horizons, before + stage.updates
+        length = DRAWN_FOR if len(horizons) > 1 else stage.updates
+        for begin in range(before, end, length):
+            # RandomState: its numbers are the same in every version of NumPy
+            draw = np.random.RandomState([seed, number, begin - before]).randint(len(horizons))
+            unrolling, stop = horizons[draw], min(begin + length, end)
+            done = drawn.get(unrolling.steps, 0)
+            parts.append(Part(number, unrolling, stage.batch_size, begin, stop, done))
+            drawn[unrolling.steps] = done + (stop - begin) * stage.batch_size
+        before = end
+    return tuple(parts)

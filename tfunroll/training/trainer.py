@@ -15,10 +15,10 @@ from tfunroll.data.windows import windows_of
 from tfunroll.nets.weights import Weights
 from tfunroll.solvers.external import solver_errors
 from tfunroll.stepping.losses import Loss, Supervised
-from tfunroll.stepping.steppers import check_route
+from tfunroll.stepping.steppers import check_gradients
 from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training import core, guard
-from tfunroll.training.callbacks import Callback, Progress
+from tfunroll.training.callbacks import Balance, Callback, Progress
 from tfunroll.training.fit import (
     UPDATES_PER_CALL,
     Fit,
@@ -29,7 +29,8 @@ from tfunroll.training.fit import (
 )
 from tfunroll.training.ladders import Horizons, Ladder, validates_every
 from tfunroll.training.optimizers import Adam
-from tfunroll.training.schedule import Schedule, Stage
+from tfunroll.training.replay import Replay
+from tfunroll.training.schedule import Part, Schedule, Stage
 
 # Up to so many steps are written out one after the other in a stage of so many updates: faster by
 # up to 19 %, and for most networks slower to compile by seconds, than the loop of other stages.
@@ -57,6 +58,7 @@ class Trainer:
       rematerialise: recompute each step in the backward pass: less memory, more time.
       average: decay of an exponential moving average of the weights, such as 0.999 (core.apply),
         that is validated and comes out in place of the weights themselves; 0 for none.
+      replay: a buffer of the model's own states, from which a share of each batch starts.
       initial: seed -> weights [P] at the start; by default the network's own, drawn anew.
     Raises:
       InputError: for parts that do not fit each other.
@@ -75,6 +77,7 @@ class Trainer:
         jit: bool = True,
         rematerialise: bool = False,
         average: float = 0.0,
+        replay: Replay | None = None,
         initial: Callable[[int], np.ndarray] | None = None,
     ):
         if not hasattr(stepper, "net"):
@@ -100,6 +103,7 @@ class Trainer:
         self.windows = windows_of(data, self.dtype)
         self.system = getattr(getattr(data, "dataset", None), "system", None)  # if it knows it
         active = getattr(getattr(stepper, "features", None), "active", None)
+        self.replay = replay
         self._noise = noise * self.windows.rms(active) if noise else None
         self.optimizer = Adam() if optimizer is None else optimizer
         self._initial = initial or (lambda seed: redrawn(stepper.net, seed))
@@ -187,6 +191,10 @@ class Trainer:
             )
         if len(set(seeds)) < count or not count:
             raise InputError(f"seeds={list(seeds)} must be different, and at least one")
+        if count > 1 and self.schedule.random:
+            raise InputError(
+                f"seeds={list(seeds)}: each draws horizons of its own, so one alone at a time"
+            )
         none = [None] * count
         lists = folders or none, starts or none, weights or none, names or [""] * count
         for name, of in zip(("folders", "starts", "weights", "names"), lists, strict=True):
@@ -201,20 +209,43 @@ class Trainer:
     def _follow(self, schedule):
         self.schedule, of_level = schedule, self.objective.of_level
         stepper = self.objective.stepper
-        for stage in schedule.stages:
-            self.windows.check(stage.unrolling.steps)
-            of_level.unrolled(stage.unrolling)  # its own checks
-            check_route(stepper, stage.unrolling.through)
-            solver = getattr(stepper, "solver", None)
-            if stage.unrolling.asks_solver and not getattr(solver, "differentiable", True):
-                raise InputError(solver.without_gradient)
-            if stage.unrolling.carries and not of_level.differentiable:
+        for unrolling in (u for stage in schedule.stages for u in stage.horizons):
+            self.windows.check(unrolling.steps + of_level.ahead)
+            of_level.unrolled(unrolling)  # its own checks
+            check_gradients(stepper, unrolling)
+            if unrolling.carries and not of_level.differentiable:
                 raise InputError(
                     f"loss={type(of_level).__name__} has no gradient by the state, which WIG "
                     "needs; allowed: ONE, NOG"
                 )
+            if of_level.balanced and unrolling.steps > Balance.LONGEST:
+                raise InputError(
+                    f"steps={unrolling.steps}: level_weights='balanced' serves horizons up to "
+                    f"{Balance.LONGEST}"
+                )
+        if self.replay is not None:
+            self._check_replay(schedule)
         if schedule.plateau and not self._validates_every:
             raise InputError(f"plateau={schedule.plateau} needs a Validation among the callbacks")
+
+    def _check_replay(self, schedule):
+        """InputError unless the buffer holds a batch, and trajectories are as long as its ages."""
+        if self.windows.streamed:
+            raise InputError(
+                f"replay={self.replay} needs data in memory, and these are read in pieces; raise "
+                "data_memory, or leave replay out"
+            )
+        batch, last = max(stage.batch_size for stage in schedule.stages), self.windows.frames - 1
+        if self.replay.size < batch:
+            raise InputError(
+                f"replay={self.replay}: a buffer of {self.replay.size} states is smaller than a "
+                f"batch of {batch}"
+            )
+        if self.replay.max_age > last:
+            raise InputError(
+                f"replay={self.replay}: states of {self.replay.max_age} frames lie beyond "
+                f"trajectories of {last + 1} frames; allowed: 1 to {last}"
+            )
 
     def _check_ladder(self):
         ladders = [c for c in self.callbacks if isinstance(c, Ladder)]
@@ -273,6 +304,14 @@ class Trainer:
         if state.dtype.name != dtype:
             raise InputError(f"states are {state.dtype.name}, the network's weights {dtype}")
 
+    def start(self, flat: tf.Tensor) -> core.Carry:
+        """What the loop carries before the first update, with these weights."""
+        carry = core.start(flat, self.optimizer, self.average)
+        if self.replay is not None:
+            state, _ = self.windows.example()
+            carry["replay"] = self.replay.start(state, tuple(flat.shape[:-1]))
+        return carry
+
     # ---------------------------------------------------------------- compiled
 
     def _call(self, stage: Stage, lanes: tuple[int, ...]):
@@ -287,17 +326,28 @@ class Trainer:
 
     def _build_call(self, unrolling: Unrolling, batch: int, lanes: tuple[int, ...], loop: bool):
         schedule, steps = self.schedule, unrolling.steps
+        frames = steps + self.objective.of_level.ahead
         dtype = tf.as_dtype(self.dtype)
 
-        def one_update(carry, drawn, seeds, before, numbers, objective):
-            update = carry["update"]
-            batch = self._sample(drawn, seeds, update, steps)
-            gradient = objective.gradient(carry["flat"], batch, unrolling, loop)
-            rate, warmup, factor = numbers
+        def one_update(carry, drawn, slots, seeds, before, numbers, objective):
+            update, held = carry["update"], None
+            if slots is not None:
+                drawn, *held = self._taken(carry["replay"], slots, drawn, steps)
+            batch = self._sample(drawn, seeds, update, frames, held)
+            rate, warmup, factor, *weights = numbers  # the latter of levels, where measured
+            gradient = objective.gradient(carry["flat"], batch, unrolling, loop, *weights)
             rate = schedule.rate(update - before, rate, warmup) * factor
             out = {"loss": gradient.loss, "gradient_norm": gradient.norm}
-            out |= {"by_step": gradient.by_step, "rate": rate}
-            return core.apply(carry, gradient, rate, self.optimizer, self.average), out
+            out |= {"by_step": gradient.by_step, "levels": gradient.levels, "rate": rate}
+            after = core.apply(carry, gradient, rate, self.optimizer, self.average)
+            if slots is not None:
+                applied = after["guard"]["skipped_in_row"] == 0
+                after["replay"] = self.replay.give(
+                    *(carry["replay"], slots, drawn, held[0], steps, gradient.final, applied)
+                )
+                age = tf.cast(tf.reshape(held[0], [*lanes, -1]), tf.float32)
+                out["age"] = tf.reduce_mean(age, -1)
+            return after, out
 
         # One graph for all updates of a call, optimizer included: no host round trip between them.
         @tf.function(jit_compile=self.jit, autograph=False)
@@ -308,8 +358,11 @@ class Trainer:
                 "loss": tf.zeros(lanes, dtype),
                 "gradient_norm": tf.zeros(lanes, dtype),
                 "by_step": tf.zeros([*lanes, probed], dtype),
+                "levels": tf.zeros([*lanes, steps], dtype),
                 "rate": tf.zeros(lanes),
             }
+            if self.replay is not None:
+                empty["age"] = tf.zeros(lanes)
             entered = carry["update"]
 
             # A skipped update ends the call: the weights are then still those that it met, and
@@ -320,7 +373,8 @@ class Trainer:
 
             def body(carry, _):
                 drawn = [tf.gather(part, carry["update"] - entered) for part in windows]
-                return one_update(carry, drawn, seeds, before, numbers, objective)
+                slots = drawn.pop() if self.replay is not None else None
+                return one_update(carry, drawn, slots, seeds, before, numbers, objective)
 
             return tf.while_loop(goes_on, body, (carry, empty))
 
@@ -330,11 +384,15 @@ class Trainer:
             # XLA has no shuffle, so the windows of a whole call are drawn outside it; their number
             # is always the same, for another would be another graph.
             position = drawn + (carry["update"] - before) * batch
-            windows = self._draw(seeds, position, most * batch, steps)
+            windows = self._draw(seeds, position, most * batch, frames)
             shape, rank = [*lanes, most, batch], len(lanes) + 2
             if self.windows.streamed:
                 needed = int(stop - carry["update"]) * batch
-                windows = self.windows.fetch(*windows, steps, needed)
+                windows = self.windows.fetch(*windows, frames, needed)
+            if self.replay is not None:
+                entries = carry["update"], most, batch
+                each = [self.replay.slots(s, *entries) for s in tf.unstack(tf.reshape(seeds, [-1]))]
+                windows = [*windows, tf.stack(each) if lanes else each[0]]
             order = [1, 0, 2] if lanes else [0, 1]
 
             def by_update(part):
@@ -348,8 +406,14 @@ class Trainer:
 
     def updates_per_call(self, steps: int, batch: int, lanes: tuple[int, ...] = ()) -> int:
         """How many a compiled call makes at most; fewer where their windows are read from files."""
-        held = self.windows.most(batch * int(np.prod(lanes)), steps)
+        frames = steps + self.objective.of_level.ahead
+        held = self.windows.most(batch * int(np.prod(lanes)), frames)
         return int(min(max(held, 1), UPDATES_PER_CALL))
+
+    def _taken(self, buffer, slots, drawn, steps):
+        """Replay.take, of trajectories as long as the loss can look ahead in."""
+        frames = self.windows.frames - self.objective.of_level.ahead
+        return self.replay.take(buffer, slots, drawn, steps, frames)
 
     def _draw(self, seeds, position, size, steps):
         """Trajectories and start frames, each [size], or [K, size]."""
@@ -358,20 +422,52 @@ class Trainer:
         each = [self.windows.draw(seed, position, size, steps) for seed in tf.unstack(seeds)]
         return [tf.stack(parts) for parts in zip(*each, strict=True)]
 
-    def _sample(self, drawn, seeds, update, steps) -> core.Batch:
+    def _sample(self, drawn, seeds, update, steps, held=None) -> core.Batch:
         keys = tf.stack([seeds, tf.broadcast_to(update, seeds.shape)], -1)
-        return core.sample(self.windows, drawn, steps, self._noise, keys)
+        return core.sample(self.windows, drawn, steps, self._noise, keys, held)
 
-    def diagnose(self, fit: "Fit", stage: int) -> str:
+    def level_norms(self, fit: "Fit") -> np.ndarray:
+        """‖∂(loss of level k)/∂θ‖, [steps], on a quarter of the batch that comes next."""
+        part = fit.schedule.part(fit.seed, fit.update)
+        unrolling, size = part.unrolling, max(part.batch_size // 4, 1)
+        key = "level_norms", unrolling, size
+        if key not in self._calls:
+
+            @tf.function(jit_compile=self.jit, autograph=False)
+            def norms(flat, batch):
+                def of(weights):
+                    return self.objective.gradient(flat, batch, unrolling, weights=weights).vector
+
+                steps = unrolling.steps
+                rest = of(tf.zeros(steps, flat.dtype))  # of terms without levels
+                alone = steps * tf.eye(steps, dtype=flat.dtype)
+                return tf.map_fn(lambda weights: tf.norm(of(weights) - rest), alone)
+
+            self._calls[key] = norms
+        with solver_errors():
+            return self._calls[key](fit.flat, self._batch(fit, part, size)[1]).numpy()
+
+    def _batch(self, fit: "Fit", part: Part, size: int, update: int | None = None):
+        """Windows and batch of the first samples of the next update, or of one just skipped."""
+        seed, steps = tf.constant(fit.seed, tf.int64), part.unrolling.steps
+        number = fit.update if update is None else update
+        position = part.drawn + (number - part.begin) * part.batch_size
+        frames = steps + self.objective.of_level.ahead
+        drawn, held = self.windows.draw(seed, position, size, frames), None
+        number = tf.constant(number, tf.int64)
+        if self.replay is not None:
+            buffer = fit.state["replay"]
+            buffer = buffer if update is None else self.replay.before(buffer)
+            slots = self.replay.slots(seed, number, 1, size)
+            drawn, *held = self._taken(buffer, slots, drawn, steps)
+        fetched = self.windows.fetch(*drawn, frames)
+        return drawn, self._sample(fetched, seed, number, frames, held)
+
+    def diagnose(self, fit: "Fit") -> str:
         """Why the update that was just skipped went bad, in words."""
-        schedule = fit.schedule
-        before, drawn = schedule.before(stage), schedule.drawn(stage)
-        unrolling, size = schedule.stages[stage].unrolling, schedule.stages[stage].batch_size
-        steps, update = unrolling.steps, fit.update - 1
-        seed = tf.constant(fit.seed, tf.int64)
-        windows = self.windows.draw(seed, drawn + (update - before) * size, size, steps)
-        fetched = self.windows.fetch(*windows, steps)
-        batch = self._sample(fetched, seed, tf.constant(update, tf.int64), steps)
+        part = fit.schedule.part(fit.seed, update := fit.update - 1)
+        unrolling, steps, size = part.unrolling, part.unrolling.steps, part.batch_size
+        windows, batch = self._batch(fit, part, size, update)
         objective = self.objective_at(fit.rung)
         step, state = objective.at(fit.flat).bind(batch.params), batch.start
         for k in range(steps):
@@ -431,7 +527,8 @@ class Updates:
         updates(50)["gradient_norm"]          # of the last of 50 updates
 
     Args:
-      stage: as of a schedule with the decay of the trainer's. seeds: one or several side by side.
+      stage: as of a schedule with the decay of the trainer's, of its longest horizon.
+      seeds: one or several side by side.
     Attributes:
       carry: weights, optimizer, guard and update counter, as in core.
     """
@@ -443,7 +540,7 @@ class Updates:
         lanes = () if isinstance(seeds, int) else (len(each),)
         weights = tf.constant(np.stack([trainer._initial(seed) for seed in each]), trainer.dtype)
         first = weights if lanes else weights[0]
-        self.carry = core.start(first, trainer.optimizer, trainer.average)
+        self.carry = trainer.start(first)
         self._call = trainer._call(stage, lanes)
         self._seeds = tf.constant(each if lanes else each[0], tf.int64)
         numbers = (stage.rate, float(stage.warmup), [1.0] * len(each) if lanes else 1.0)

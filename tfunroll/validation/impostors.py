@@ -39,6 +39,8 @@ def defined_metrics(system: System, on_reference_grid: bool = False) -> tuple[st
     for name, metric in metrics.METRICS.items():
         if "observed" in metric.needs:
             names += [f"{name}@{observable}" for observable in system.observables]
+        elif "coarse" in metric.needs:  # another's error over the coarse solver's
+            continue
         elif "stepped" not in metric.needs or on_reference_grid:
             names.append(name)
     return tuple(name for name in dict.fromkeys(names) if _is_defined(name, system))
@@ -179,8 +181,9 @@ def format_table(scores: pd.DataFrame) -> str:
 
 def _is_defined(name, system):
     has_forces = system.forces is not None
+    has = system.flow, system.parts, has_forces, system.observables, system.domain.periodic
     try:
-        metrics.check_defined([name], system.flow, system.parts, has_forces, system.observables)
+        metrics.check_defined([name], *has)
     except InputError:
         return False
     return True
