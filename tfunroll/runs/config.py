@@ -109,7 +109,8 @@ class RunConfig:
     data_memory: float = _flag(
         0.0,
         "task",
-        "GB that own data may take; larger ones are read in pieces; a quarter of the memory if 0",
+        "GB that own data may take in each process; larger ones are read in pieces; together a "
+        "quarter of the memory if 0",
         least=0,
         identity=False,
     )
