@@ -10,6 +10,7 @@ from tfunroll.runs.plan import Plan
 from tfunroll.stepping.unrolling import NOG, ONE, WIG, Unrolling
 from tfunroll.training.callbacks import Every
 from tfunroll.training.fit import TrainingStoppedError
+from tfunroll.training.ladders import Rule
 from tfunroll.training.schedule import Part, Schedule, Stage
 
 RANDOM = Stage(WIG(3), 350, 1e-3, batch_size=2, least=1)
@@ -68,7 +69,8 @@ def test_cuts_and_push_forward_are_limited_to_a_shorter_horizon():
 
 def test_a_run_that_stops_amid_a_part_goes_on_as_if_it_had_not(data, tmp_path):
     recorder = Recorder()
-    trainer = small_trainer(data, [Stage(ONE, 20, 1e-3), RANDOM], callbacks=[recorder])
+    stages = [Stage(ONE, 20, 1e-3), RANDOM]
+    trainer = small_trainer(data, stages, callbacks=[recorder], jit=False)
     whole = trainer.fit(1)
     horizons = {u: int(m) for u, m in recorder.of("training/horizon").items()}
     for update, steps in horizons.items():
@@ -80,6 +82,7 @@ def test_a_run_that_stops_amid_a_part_goes_on_as_if_it_had_not(data, tmp_path):
     stopping = small_trainer(
         data,
         trainer.schedule,
+        jit=False,
         callbacks=[Every(155, lambda fit: fit.stop() if fit.update == 155 else None)],
     )
     with pytest.raises(TrainingStoppedError):
@@ -89,8 +92,8 @@ def test_a_run_that_stops_amid_a_part_goes_on_as_if_it_had_not(data, tmp_path):
 
 
 def test_a_range_of_one_horizon_is_that_horizon(data):
-    stages = [Stage(WIG(2), 150, 1e-3, batch_size=2, least=least) for least in (0, 2)]
-    found = [small_trainer(data, stage).fit(0).weights for stage in stages]
+    stages = [Stage(WIG(2), 120, 1e-3, batch_size=2, least=least) for least in (0, 2)]
+    found = [small_trainer(data, stage, jit=False).fit(0).weights for stage in stages]
     np.testing.assert_array_equal(*found)
 
 
@@ -100,7 +103,8 @@ def test_seeds_draw_their_own_so_none_train_together(data):
 
 
 def test_a_curriculum_names_them(data):
-    config = RunConfig(curriculum="1:20,1-3:120:1e-4", batch_size=8, width=4, depth=1, seeds=(0,))
+    small = {"width": 4, "depth": 1, "seeds": (0,), "jit": "off"}
+    config = RunConfig(curriculum="1:20,1-3:120:1e-4", batch_size=8, **small)
     plan = Plan(config.resolved())
     assert plan.schedule("NOG").stages[1] == Stage(NOG(3), 120, 1e-4, 0, 8, 1)
     assert plan.schedule("WIG").stages[1] == Stage(WIG(3), 120, 1e-4, 0, 8, 1)
@@ -119,3 +123,9 @@ def test_impossible_ranges(text):
 def test_an_impossible_stage():
     with pytest.raises(InputError, match="least=4 must lie between 1 and steps=3"):
         Stage(WIG(3), 10, least=4)
+
+
+def test_an_automatic_schedule_draws_none():
+    stages = Stage(WIG(2), 10), Stage(WIG(4), 10, least=1)
+    with pytest.raises(InputError, match="stages of an automatic Schedule draw no horizons"):
+        Schedule(stages, automatic=Rule())

@@ -82,6 +82,15 @@ def test_trajectories_end_and_what_is_not_finite_is_left():
         np.testing.assert_array_equal(age, wanted)
 
 
+def test_what_has_diverged_is_left():
+    replay, slots = Replay(4, 1.0, 100), tf.range(4, dtype=tf.int64)
+    final = tf.constant([[1.0, 3.0], [1.0, -3.1], [2.1, 0.0], [-2.0, 0.0]])
+    drawn, zero = (slots, slots), tf.zeros(4, tf.int64)
+    buffer = replay.start(tf.zeros([1, 2]))
+    buffer = replay.give(buffer, slots, drawn, zero, 1, final, tf.constant(True), [2.0, 3.0])
+    np.testing.assert_array_equal(buffer["held"], [HELD, EMPTY, EMPTY, HELD])
+
+
 def test_an_update_that_is_skipped_gives_up_its_entries_but_can_be_told():
     ages, before = run(Replay(8, 1.0, 100), 20, 4)
     assert ages[-1].all()
@@ -101,16 +110,17 @@ def test_an_update_that_is_skipped_gives_up_its_entries_but_can_be_told():
 @pytest.mark.parametrize("seeds", [0, (0, 1)])
 def test_off_or_of_no_use_training_is_what_it_was(data, unrolling, seeds):
     stage = Stage(unrolling, 40, 1e-2, batch_size=4)
+    more = {"noise": 0.01, "jit": unrolling == NOG(2) and seeds == 0}  # compiling takes long
     found = []
     for replay in (None, Replay(16, 0.0, 12), Replay(16, 0.5, unrolling.steps)):
-        trainer = small_trainer(data, stage, replay=replay, noise=0.01)
+        trainer = small_trainer(data, stage, replay=replay, **more)
         updates = Updates(trainer, stage, seeds)
         for _ in range(3):
             updates(4)
         found.append(updates.carry["flat"].numpy())
     np.testing.assert_array_equal(found[1], found[0])
     np.testing.assert_array_equal(found[2], found[0])
-    used = Updates(small_trainer(data, stage, replay=Replay(16, 0.5, 12), noise=0.01), stage, seeds)
+    used = Updates(small_trainer(data, stage, replay=Replay(16, 0.5, 12), **more), stage, seeds)
     for _ in range(3):
         out = used(4)
     assert np.all(out["age"] > 0)
@@ -147,7 +157,8 @@ def test_it_is_in_checkpoints_and_resuming_is_exact(data, tmp_path):
     recorder = Recorder()
 
     def made(*callbacks):
-        return small_trainer(data, stages, replay=Replay(32, 0.5, 12), callbacks=callbacks)
+        replay = Replay(32, 0.5, 12)
+        return small_trainer(data, stages, replay=replay, callbacks=callbacks, jit=False)
 
     whole = made(recorder).fit(0)
     assert recorder.rows[90]["training/replay_age"] > 0
@@ -168,12 +179,13 @@ def test_side_by_side_each_has_its_own(data):
 
 
 def test_a_configuration_names_it(data):
-    config = RunConfig(curriculum="2:4", replay="32:0.5", width=4, depth=1, modalities=("NOG",))
+    small = {"width": 4, "depth": 1, "jit": "off"}
+    config = RunConfig(curriculum="2:4", replay="32:0.5", modalities=("NOG",), **small)
     assert config.resolved().replay == "32:0.5:12"
     trainer = trainer_of(config, data)
     assert trainer.replay == Replay(32, 0.5, 12)
     assert trainer.fit(0).updates == 4
-    assert trainer_of(RunConfig(curriculum="2:4", width=4, depth=1), data).replay is None
+    assert trainer_of(RunConfig(curriculum="2:4", **small), data).replay is None
 
 
 @pytest.mark.parametrize(

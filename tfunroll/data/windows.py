@@ -48,6 +48,8 @@ class Windows:
                 "memory; use a smaller dataset_config"
             ) from None
         self._mean_squares = np.mean(np.square(states, dtype=np.float64), (0, 1))
+        axes = tuple(range(states.ndim - 1))
+        self._largest = np.maximum(states.max(axes), -states.min(axes))
 
     def rms(self, active: np.ndarray | None = None) -> np.ndarray:
         """Root mean square of each channel where it lives, and 0 elsewhere: [*space, channel].
@@ -58,6 +60,10 @@ class Windows:
         space = tuple(range(alive.ndim - 1))
         count = np.maximum(alive.sum(space), 1)
         return np.sqrt(np.where(alive, self._mean_squares, 0).sum(space) / count) * alive
+
+    def largest(self) -> np.ndarray:
+        """The largest absolute value of each channel, [channel]; of states in memory."""
+        return self._largest
 
     def check(self, steps: int) -> None:
         """InputError if a window does not fit the trajectories."""

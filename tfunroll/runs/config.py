@@ -466,7 +466,8 @@ class RunConfig:
         if own_net:
             sizes = ("size", "width", "depth", "widths", "modes")
             building.check_own(self.net, {n: getattr(self, n) for n in sizes}, self.initial)
-        if self.correction or system.corrections:
+        # whether a solver takes a source is System.corrected's to say
+        if self.correction != "indirect" and (self.correction or system.corrections):
             check_choice("correction", self.correction, system.corrections)
         if not self.modalities:
             raise InputError(f"modalities is empty; allowed: {', '.join(MODALITIES)}")

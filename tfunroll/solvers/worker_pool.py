@@ -4,8 +4,8 @@ A worker reads requests from its standard input and writes answers to its standa
 array in NumPy's format (.npy, which has readers in C, C++, Fortran, Julia, MATLAB and Rust):
 
     request: the state, then one array of the parameters in the order of their names' declaration,
-             and last the fidelity, where the solver has one;
-             and a source as a third one, for ExternalSolver(takes_source=True)
+             and last the fidelity, where the solver has one; then the source as a third array, for
+             ExternalSolver(takes_source=True)
     answer:  the state one frame later
 
 One answer a request: a second one is found if it comes before the next request, not later. A

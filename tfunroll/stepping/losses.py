@@ -238,6 +238,13 @@ class Mixed(Loss):
     def compilable(self) -> bool:
         return getattr(self.reference, "compilable", True)
 
+    @property
+    def solvers(self) -> tuple[Solver, ...]:
+        return (self.reference,)
+
+    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
+        return replace(self, reference=self.reference.at(knob, count))
+
     def fitted(self, stepper: Stepper) -> Loss:
         return _fitted(self, stepper)
 

@@ -288,15 +288,15 @@ class System:
                 f"mode='correction' corrects a solver, and {self.name} is data alone; allowed: "
                 "prediction"
             )
-        check_choice("correction", correction, self.corrections)
         solver = self.coarse(coarse)
+        if correction == "indirect" and not solver.takes_source:
+            raise InputError(solver.without_source)
+        check_choice("correction", correction, self.corrections)
         if getattr(solver, "fraction", 1.0) < 1 and correction != "graded":
             raise InputError(
                 f"coarse={coarse!r} needs correction=graded, whose network does the rest of the "
                 "frame"
             )
-        if correction == "indirect" and not solver.takes_source:
-            raise InputError(solver.without_source)
         return solver
 
     def check_params(self, params: Mapping[str, np.ndarray]) -> None:

@@ -101,6 +101,10 @@ def own_system(
         return lambda solver, net, features: stepper(solver, net, features, factor)
 
     kinds = sorted(CORRECTIONS, key=lambda k: k != correction)
+    if not coarse.takes_source:
+        if correction == "indirect":
+            raise InputError(coarse.without_source)
+        kinds.remove("indirect")
     return System(
         name=name,
         title=name,

@@ -7,12 +7,14 @@ any gradient through time.
 
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import InputError, State
 
 Buffer = dict[str, tf.Tensor]  # each [R, …], or [K, R, …] for K seeds side by side
 Drawn = tuple[tf.Tensor, tf.Tensor]  # trajectories and frames
+FAR = 2.0  # times the data's largest value of a channel: a state beyond has diverged
 HELD, EMPTY, LOST = 1, 0, -1  # an entry: of use, of none, of none since the last update
 
 
@@ -23,8 +25,9 @@ class Replay:
     Each update writes the states that its unrolling ends in to as many entries, drawn at random,
     with their trajectory, frame and age, the frames since they left the data. A ``share`` of the
     entries is what the update starts from, where it can: unless they would be older than
-    ``max_age`` afterwards, or their trajectory would end, or they are not finite. All other samples
-    start from data. In units of the horizon, ages of starts are then geometrically distributed:
+    ``max_age`` afterwards, or their trajectory would end, or they have diverged: are not finite, or
+    beyond FAR times the data. All other samples start from data. In units of the horizon, ages of
+    starts are then geometrically distributed:
 
         P(age = j) = (1 − share) share^j     up to the limit
 
@@ -126,6 +129,7 @@ class Replay:
         steps: int,
         final: State,
         applied: tf.Tensor,
+        limit: np.ndarray | float = np.inf,
     ) -> Buffer:
         """The buffer after an update.
 
@@ -133,17 +137,19 @@ class Replay:
           drawn, age: of ``take``. final: where the unrolling ended, [K · batch, *space, channel].
           applied: whether the update was, a scalar or [K]; else its entries are given up, but kept
             so that it can be diagnosed.
+          limit: largest value of a state that is of use, [channel] or one for all.
         """
         place, rank = self._places(slots), slots.shape.rank
         applied = tf.repeat(tf.reshape(applied, [-1]), slots.shape[-1])
-        finite = tf.reduce_all(tf.math.is_finite(final), list(range(1, final.shape.rank)))
+        near = tf.math.is_finite(final) & (tf.abs(final) <= tf.constant(limit, final.dtype))
+        near = tf.reduce_all(near, list(range(1, final.shape.rank)))
         held = tf.gather(tf.reshape(buffer["held"], [-1]), place)
         new = {
             "states": final,
             "trajectory": tf.reshape(drawn[0], [-1]),
             "frame": tf.reshape(drawn[1], [-1]) + steps,
             "age": age + steps,
-            "held": tf.where(finite, tf.constant(HELD, tf.int64), EMPTY),
+            "held": tf.where(near, tf.constant(HELD, tf.int64), EMPTY),
         }
         lost = tf.where(held == HELD, tf.constant(LOST, tf.int64), EMPTY)
 

@@ -120,6 +120,8 @@ class Schedule:
             raise InputError(
                 "stages of an automatic Schedule share their updates: give all the same number"
             )
+        if self.automatic and self.random:
+            raise InputError("stages of an automatic Schedule draw no horizons: least must be 0")
 
     @staticmethod
     def of(stages: "Schedule | Stage | Iterable[Stage]") -> "Schedule":

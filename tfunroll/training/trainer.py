@@ -29,7 +29,7 @@ from tfunroll.training.fit import (
 )
 from tfunroll.training.ladders import Horizons, Ladder, validates_every
 from tfunroll.training.optimizers import Adam
-from tfunroll.training.replay import Replay
+from tfunroll.training.replay import FAR, Replay
 from tfunroll.training.schedule import Part, Schedule, Stage
 
 # Up to so many steps are written out one after the other in a stage of so many updates: faster by
@@ -342,9 +342,9 @@ class Trainer:
             after = core.apply(carry, gradient, rate, self.optimizer, self.average)
             if slots is not None:
                 applied = after["guard"]["skipped_in_row"] == 0
-                after["replay"] = self.replay.give(
-                    *(carry["replay"], slots, drawn, held[0], steps, gradient.final, applied)
-                )
+                given = slots, drawn, held[0], steps, gradient.final, applied
+                limit = FAR * self.windows.largest()
+                after["replay"] = self.replay.give(carry["replay"], *given, limit)
                 age = tf.cast(tf.reshape(held[0], [*lanes, -1]), tf.float32)
                 out["age"] = tf.reduce_mean(age, -1)
             return after, out
