@@ -30,7 +30,7 @@ def memory() -> int:
 
 @functools.cache
 def gpus() -> tuple[str, ...]:
-    """Names of the GPUs that TensorFlow sees. It takes their memory as it needs it, from then on."""
+    """Names of the GPUs that TensorFlow sees; it takes their memory as needed from then on."""
     import tensorflow as tf
 
     details = tf.config.experimental.get_device_details
