@@ -85,3 +85,48 @@ def test_peak_memory_grows(files):
     block = bytearray(64 * 2**20)
     block[::4096] = b"x" * len(block[::4096])
     assert machine.peak_memory() >= max(before, 64 * 2**20)
+
+
+@pytest.fixture
+def four_gpus(monkeypatch):
+    """A machine with four GPUs, and what is asked of TensorFlow there."""
+    import tensorflow as tf
+
+    asked, devices = [], [f"GPU:{i}" for i in range(4)]
+    config, experimental = tf.config, tf.config.experimental
+    monkeypatch.setattr(config, "list_physical_devices", lambda kind: devices)
+    monkeypatch.setattr(config, "set_visible_devices", lambda *given: asked.append(given))
+    monkeypatch.setattr(experimental, "get_device_details", lambda d: {"device_name": f"H {d}"})
+    monkeypatch.setattr(experimental, "set_memory_growth", lambda *given: asked.append(given))
+    machine.gpus.cache_clear()
+    yield asked
+    machine.gpus.cache_clear()
+
+
+def test_each_worker_takes_its_gpu_and_memory_as_it_needs_it(four_gpus):
+    assert machine.gpus() == ("H GPU:0", "H GPU:1", "H GPU:2", "H GPU:3")
+    assert four_gpus == [(f"GPU:{i}", True) for i in range(4)]
+    four_gpus.clear()
+    for number in range(6):
+        machine.take_gpu(number)
+    assert four_gpus == [(f"GPU:{i % 4}", "GPU") for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "count", "groups"),
+    [
+        ({}, 4, [(0, 1, 2, 3)]),
+        ({"workers_per_gpu": 2}, 8, [(0, 2), (1, 3)]),
+        ({"workers_per_gpu": 5}, 12, [(0,), (1,), (2,), (3,)]),  # no more than networks
+        ({"workers": 1}, 1, [(0, 1, 2, 3)]),
+        ({"modalities": ("WIG",)}, 4, [(0,), (1,), (2,), (3,)]),
+        ({"curriculum": "1-4:100"}, 4, [(0,), (1,), (2,), (3,)]),  # each draws its own horizons
+    ],
+)
+def test_several_gpus_are_kept_busy(four_gpus, settings, count, groups):
+    from tfunroll.runs import running
+    from tfunroll.runs.config import RunConfig
+
+    config = RunConfig(**settings)
+    assert running.worker_count(config) == count
+    assert running._groups(config) == groups

@@ -69,6 +69,8 @@ WRONG_FLAGS = [
         "points=65 must be an even number from 44 to 1024; nearest: 64",
     ),
     (*TRAIN, "--cut_every=5", "cut_every=5"),
+    (*TRAIN, "--ladder=pressure:2..40", "ladder='pressure': the solver 'KuramotoSivashinsky'"),
+    (*TRAIN, "--curriculum=auto:1..16", "curriculum='auto:1..16' is not auto:first..last:updates"),
     (*TRAIN, "--precision=float16", "precision='float16' is unknown"),
     (*TRAIN, "--long_horizon=5000", "long_horizon=5000"),
     (*TRAIN, "--metrics=guess", "metrics='guess' is unknown; allowed: "),

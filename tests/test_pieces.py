@@ -9,12 +9,12 @@ import pytest
 import tensorflow as tf
 
 import tfunroll as tu
-from tfunroll import data
+from tfunroll import data, machine
 from tfunroll.arrays import Pieces
 from tfunroll.core import InputError
 from tfunroll.data import windows
 from tfunroll.runs.config import RunConfig
-from tfunroll.runs.jobs import load_data
+from tfunroll.runs.jobs import load_data, memory_of
 from tfunroll.stepping.unrolling import ONE, WIG
 
 N, FRAMES, POINTS = 6, 24, 12
@@ -155,6 +155,14 @@ def test_precision_decides(path, precision, dtype):
     states = load_data(config.resolved()).train.states
     assert isinstance(states, Pieces)
     assert states.dtype == dtype
+
+
+def test_the_processes_of_a_run_share_a_quarter_of_the_memory(monkeypatch):
+    monkeypatch.setattr(machine, "memory", lambda: 16e9)
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    assert memory_of(RunConfig(seeds=(0,), modalities=("ONE", "NOG", "WIG"))) == 1e9
+    assert memory_of(RunConfig(workers=1)) == 2e9
+    assert memory_of(RunConfig(workers=1, data_memory=0.5)) == 5e8
 
 
 def test_windows_and_arrays_in_float64(path):

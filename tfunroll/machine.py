@@ -1,5 +1,6 @@
 """The machine, and how much of it this job may use; nothing else asks for cores, memory, GPUs."""
 
+import contextlib
 import functools
 import math
 import os
@@ -29,12 +30,24 @@ def memory() -> int:
 
 @functools.cache
 def gpus() -> tuple[str, ...]:
-    """Names of the GPUs that TensorFlow sees."""
+    """Names of the GPUs that TensorFlow sees; it takes their memory as needed from then on."""
     import tensorflow as tf
 
     details = tf.config.experimental.get_device_details
     found = tf.config.list_physical_devices("GPU")
+    with contextlib.suppress(RuntimeError):  # they are in use already, as in a notebook
+        for device in found:
+            tf.config.experimental.set_memory_growth(device, True)
     return tuple(details(device).get("device_name", "GPU") for device in found)
+
+
+def take_gpu(number: int) -> None:
+    """Leaves this process one GPU, in turn by the process's number; call it before any is used."""
+    import tensorflow as tf
+
+    if count := len(gpus()):
+        device = tf.config.list_physical_devices("GPU")[number % count]
+        tf.config.set_visible_devices(device, "GPU")
 
 
 def peak_memory() -> int:

@@ -140,11 +140,11 @@ def _run_in_processes(tasks, workers, bar, locks, stops, results):
     drain.start()
     threads = max(1, machine.cores() // workers)
 
-    def start() -> ProcessPoolExecutor:
-        arguments = (queue, threads, os.getpid(), locks)
+    def start(number: int) -> ProcessPoolExecutor:
+        arguments = (queue, threads, os.getpid(), locks, number)
         return ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=arguments)
 
-    pools = [start() for _ in range(workers)]
+    pools = [start(number) for number in range(workers)]
     try:
         results = _run_in_pools(tasks, pools, start, bar, stops, results)
         for pool in pools:
@@ -235,7 +235,7 @@ def _run_in_pools(tasks, pools, start, bar, stops, results):
                 stop("a worker process was told to stop", 128 + signal.SIGTERM)
             if _full(used, len(pools)):
                 pools[i].shutdown(wait=False)
-                pools[i] = start()
+                pools[i] = start(i)
             bar.set_postfix_str(name)
     return results
 
@@ -283,7 +283,7 @@ def _drain(queue, bar):
         bar.update(amount)
 
 
-def _start_worker(queue, threads, parent, locks):
+def _start_worker(queue, threads, parent, locks, number):
     global _PROGRESS
     _PROGRESS = queue
     for path in locks:
@@ -298,3 +298,4 @@ def _start_worker(queue, threads, parent, locks):
     tf.get_logger().setLevel("ERROR")  # its hints at tracing: each run of a study has its graphs
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    machine.take_gpu(number)

@@ -1,6 +1,7 @@
 """Trajectories in memory: of a TFDS dataset, of the user's own files, or of NumPy arrays."""
 
 from tfunroll.data.trajectories import (
+    MEMORY,
     DataRecord,
     Dataset,
     Split,
@@ -10,4 +11,4 @@ from tfunroll.data.trajectories import (
     of,
 )
 
-__all__ = ["DataRecord", "Dataset", "Split", "Trajectories", "generate", "load", "of"]
+__all__ = ["MEMORY", "DataRecord", "Dataset", "Split", "Trajectories", "generate", "load", "of"]

@@ -109,7 +109,8 @@ class RunConfig:
     data_memory: float = _flag(
         0.0,
         "task",
-        "GB that own data may take; larger ones are read in pieces; a quarter of the memory if 0",
+        "GB that own data may take in each process; larger ones are read in pieces; together a "
+        "quarter of the memory if 0",
         least=0,
         identity=False,
     )
@@ -260,7 +261,14 @@ class RunConfig:
     )
     resume: bool = _flag(False, "run", "continue the run in --out", identity=False)
     workers: int = _flag(
-        0, "run", "processes side by side; one per core if 0", least=0, identity=False
+        0, "run", "processes side by side; one per core, or per GPU, if 0", least=0, identity=False
+    )
+    workers_per_gpu: int = _flag(
+        1,
+        "run",
+        "processes that share a GPU, where it has several times their memory",
+        least=1,
+        identity=False,
     )
     checkpoint_every: int = _flag(500, "run", "updates between checkpoints", least=1)
     validate_every: int = _flag(500, "run", "updates between validations", least=1)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from tfunroll import data, systems, user_modules, workers
+from tfunroll import data, machine, systems, user_modules, workers
 from tfunroll.data import inspection
 from tfunroll.evaluation import averages, results
 from tfunroll.evaluation.evaluator import Evaluator, baselines
@@ -31,6 +31,15 @@ from tfunroll.training.fit import CHECKPOINTS, TrainingDivergedError
 from tfunroll.training.records import TensorBoardFiles
 
 
+def memory_of(config: RunConfig) -> float:
+    """Bytes that own data may take in each process of a run, its own and its workers."""
+    if config.data_memory:
+        return config.data_memory * 1e9
+    networks = len(config.seeds) * len(config.modalities)
+    workers_of_run = config.workers or min(machine.cores(), networks)
+    return data.MEMORY * machine.memory() / (1 + workers_of_run)
+
+
 def load_data(config: RunConfig, report: bool = False) -> data.Dataset:
     """The dataset a configuration names; built first if it does not exist.
 
@@ -39,9 +48,8 @@ def load_data(config: RunConfig, report: bool = False) -> data.Dataset:
     """
     system = systems.get(config.system)
     if config.data:
-        memory = config.data_memory * 1e9 or None
         dataset = data.load(
-            system, own=config.data, report=report, dtype=config.dtype, memory=memory
+            system, own=config.data, report=report, dtype=config.dtype, memory=memory_of(config)
         )
     else:
         names = config.system, config.dataset_config, config.data_dir, config.keep_steady

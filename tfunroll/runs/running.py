@@ -264,17 +264,16 @@ def saved_results(out: pathlib.Path) -> pd.DataFrame | None:
 
 
 def worker_count(config: RunConfig, networks: int = 0) -> int:
-    """Processes side by side: one on a GPU, which a single process fills, else one per core.
+    """Processes side by side: one on each GPU, or as many as are asked for, else one per core.
 
     Args:
       networks: to train in all; the configuration's if 0.
     """
     if config.workers:
         return config.workers
-    if machine.gpus():
-        return 1
+    places = len(machine.gpus()) * config.workers_per_gpu or machine.cores()
     networks = networks or len(config.seeds) * len(config.modalities)
-    return max(1, min(machine.cores(), networks))
+    return max(1, min(places, networks))
 
 
 def _training_tasks(config, out):
@@ -297,11 +296,13 @@ def _training_tasks(config, out):
 def _groups(config: RunConfig) -> list[tuple[int, ...]]:
     """Seeds that train in one program: all on a GPU, which a small network leaves idle.
 
-    But each climbs a ladder at its own time, and draws horizons of its own.
+    With several GPUs as many groups as keep these busy. But each seed climbs a ladder at its own
+    time, and draws horizons of its own.
     """
     drawn = any(stage.least for stage in config.stages())
     if machine.gpus() and not (config.ladder or config.automatic or drawn):
-        return [config.seeds]
+        groups = max(1, min(len(config.seeds), worker_count(config) // len(config.modalities)))
+        return [config.seeds[i::groups] for i in range(groups)]
     return [(seed,) for seed in config.seeds]
 
 
