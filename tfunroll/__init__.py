@@ -5,7 +5,7 @@ import tfunroll as tu
 systems, data, nets, losses, callbacks, metrics    modules
 Prediction, ParallelCorrection, SequentialCorrection    steppers with a network
 ONE, NOG, WIG, Unrolling, Stage, Schedule, Trainer, Adam    training
-evaluate, load, export    what comes out
+evaluate, load, export, Ensemble    what comes out
 System, ParamRange, Domain, Solver, ExternalSolver, own_system, Features    one's own physics
 """
 
@@ -31,6 +31,7 @@ _OBJECTS = {
         ("ONE", "NOG", "WIG", "Unrolling", "unroll", "rollout"), "tfunroll.stepping.unrolling"
     ),
     **dict.fromkeys(("Stage", "Schedule"), "tfunroll.training.schedule"),
+    "Ensemble": "tfunroll.stepping.ensembles",
     "Trainer": "tfunroll.training.trainer",
     "Adam": "tfunroll.training.optimizers",
     "evaluate": "tfunroll.evaluation.comparison",
