@@ -188,7 +188,7 @@ def allowed_values(field):
         **{"curriculum": ["1:5,2:3:1e-4:2"], "metrics": [("mse", "nrmse")], "refined": [(2, 4)]},
         **{"decay_rate": [0.5], "seeds": [(3, 7)], "modalities": [("WIG",)], "data": ["own.json"]},
         **{"cut_every": [1], "level_weights": ["last"], "start_from": ["runs/é x"]},
-        **{"long_horizon": [300], "average": [0.9]},
+        **{"long_horizon": [300], "average": ["0.9", "swa:part=0.5"]},
     }
     default = field.default
     return named.get(field.name) or [not default if isinstance(default, bool) else default + 2]

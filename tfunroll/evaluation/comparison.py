@@ -12,6 +12,7 @@ from tfunroll.core import InputError, Solver, Stepper
 from tfunroll.data import Dataset, Split
 from tfunroll.evaluation import results
 from tfunroll.evaluation.evaluator import Evaluator, Persistence, Settings
+from tfunroll.stepping.ensembles import Ensemble
 from tfunroll.systems import System
 from tfunroll.systems.base import TEST_SPLITS
 
@@ -71,7 +72,7 @@ def evaluate(
     """Rolls a stepper out over test data and measures it, beside what any network has to beat.
 
     Args:
-      stepper: with its trained network, or a solver.
+      stepper: with its trained network, an Ensemble, or a solver.
       data: a dataset, for all its test sets, or one of them, such as data.test_extrapolation.
       name: in tables and legends, such as "WIG"; by default that of the network or solver.
       seed: of the network; several of one name are averaged.
@@ -102,11 +103,14 @@ def evaluate(
     defined = tuple(
         m for m in system.metrics if m != "physics_residual" or dataset.on_reference_grid
     )
-    net = getattr(stepper, "net", None)
+    ensemble = isinstance(stepper, Ensemble)
+    net = stepper.nets[0] if ensemble else getattr(stepper, "net", None)
     dtype = net.variable_dtype if net is not None else "float32"
     settings = Settings(horizon, long_horizon, starts, tuple(metrics) or defined, sets, dtype, jit)
     label = name or (net.name if net is not None else type(stepper).__name__)
-    models = [(label, results.NETWORK, stepper)]
+    if ensemble and not name:
+        label = f"{label}, {stepper.count} members"
+    models = [(label, results.ENSEMBLE if ensemble else results.NETWORK, stepper)]
     if "persistence" in against:
         models.append((results.PERSISTENCE, results.PERSISTENCE, Persistence()))
     solver = getattr(stepper, "solver", None)
@@ -129,7 +133,10 @@ def evaluate(
         }
         if net is not None:
             labels["num_weights"] = net.count_params()
-        evaluation = Evaluator(model, system, dataset, settings).run(labels)
+        own = settings
+        if kind not in (results.NETWORK, results.ENSEMBLE):
+            own = settings.of_one()
+        evaluation = Evaluator(model, system, dataset, own).run(labels)
         tables.append(evaluation.results)
         samples[modality, labels["seed"]] = evaluation.samples
     of_plots = {"horizon": horizon, "long_horizon": long_horizon, "test_sets": list(sets)}

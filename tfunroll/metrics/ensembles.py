@@ -25,8 +25,9 @@ def check_members(count: int) -> None:
 def spread(members: np.ndarray, truth: np.ndarray | None = None) -> np.ndarray:
     """√ of the mean over space and channels of (M + 1)/M · var(x), var over M − 1: [sample, frame].
 
-    In units of x; the truth plays no part. With the factor it is as large as the error of x̄ where truth and members are
-    drawn from one distribution (Fortin et al., J. Hydrometeorology 15, 1708, 2014).
+    In units of x; the truth plays no part. With the factor it is as large as the error of x̄ where
+    truth and members are drawn from one distribution (Fortin et al., J. Hydrometeorology 15, 1708,
+    2014).
     """
     return np.sqrt(_variance(members))
 

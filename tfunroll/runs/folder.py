@@ -5,6 +5,7 @@ RUN/shared/<seed>/                                 the one-step stages all modal
 RUN/<modality>/<seed>/                             checkpoints, tensorboard, history.csv,
                                                    model.json, training.json,
                                                    results.csv, samples.npz
+RUN/<modality>/ensemble/                           results.csv, samples.npz of all seeds together
 RUN/baselines/                                     results.csv, samples.npz
 RUN/results.csv, summary.csv, *.png, *.pdf         gathered
 """
@@ -21,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from tfunroll import files, systems
-from tfunroll.core import InputError
+from tfunroll.core import MODALITIES, InputError
 from tfunroll.data import Dataset
 from tfunroll.runs.config import RunConfig
 from tfunroll.training.checkpoints import FINISHED, finished_at
@@ -29,6 +30,7 @@ from tfunroll.training.records import HISTORY, read_history
 
 BASELINES = "baselines"
 SHARED = "shared"
+ENSEMBLE = "ensemble"
 COARSE = "coarse solver"
 
 
@@ -56,12 +58,28 @@ def shared_folder(config: RunConfig, seed: int) -> pathlib.Path:
     return network_folder(config, SHARED, seed)
 
 
+def ensemble_folder(config: RunConfig, modality: str) -> pathlib.Path:
+    """RUN/<modality>/ensemble."""
+    return pathlib.Path(config.out) / modality / ENSEMBLE
+
+
+def of_networks(out: pathlib.Path, file: str) -> list[pathlib.Path]:
+    """The files of that name of single networks, and after them those of ensembles."""
+    paths = sorted(out.glob(f"*/*/{file}"))
+    single = [path for path in paths if path.parent.name.isdecimal()]
+    found = {path.parent.parent.name: path for path in paths if path.parent.name == ENSEMBLE}
+    return single + [found[modality] for modality in MODALITIES if modality in found]
+
+
 def samples(out: pathlib.Path) -> dict[tuple[str, int], dict[str, np.ndarray]]:
     """What was kept for the pictures: (modality, seed) -> Evaluation.samples."""
     found = {}
-    for path in sorted(out.glob("*/*/samples.npz")):
+    for path in of_networks(out, "samples.npz"):
         with np.load(path) as arrays:
-            found[path.parent.parent.name, int(path.parent.name)] = dict(arrays)
+            kept, (modality, seed) = dict(arrays), path.parent.parts[-2:]
+        if seed == ENSEMBLE:
+            modality, seed = str(kept["name"]), 0
+        found[modality, int(seed)] = kept
     if (path := out / BASELINES / "samples.npz").exists():
         with np.load(path) as arrays:
             found[COARSE, 0] = dict(arrays)

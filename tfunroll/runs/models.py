@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Sequence
 
 from tfunroll import systems
 from tfunroll.core import InputError, Stepper
@@ -10,11 +11,13 @@ from tfunroll.nets import keras
 from tfunroll.nets.weights import Weights
 from tfunroll.runs.config import RunConfig
 from tfunroll.runs.plan import Plan
+from tfunroll.stepping.ensembles import Ensemble
 from tfunroll.stepping.features import Features
 from tfunroll.training.checkpoints import Checkpoints
 from tfunroll.training.fit import CHECKPOINTS
 
 FILE = "model.json"
+Alpha = float | Sequence[float] | None
 # settings that shape a network
 NETWORK = tuple(name for name in RunConfig.names("network") if name != "initial")
 
@@ -68,28 +71,41 @@ def check_start(path: pathlib.Path, config: RunConfig) -> None:
             raise InputError(f"start_from: its networks have {name}={theirs}, this run {ours}")
 
 
-def load_weights(path: str | pathlib.Path, net: keras.Model) -> None:
+def load_weights(path: str | pathlib.Path, net: keras.Model, alpha: Alpha = None) -> None:
     """Gives a network the weights of the training in ``path``.
 
+    Args: alpha: of a subspace, its point, see subspaces.mixed.
     Raises: InputError: if there are none, or those of another network.
     """
     weights = Weights(net)
-    weights.write(Checkpoints(pathlib.Path(path) / CHECKPOINTS).weights(weights.part()))
+    weights.write(Checkpoints(pathlib.Path(path) / CHECKPOINTS).weights(weights.part(), alpha))
 
 
-def load(path: str | pathlib.Path) -> Stepper:
-    """Loads a trained network as a stepper, ready to bind to parameters.
+def networks(path: str | pathlib.Path) -> list[pathlib.Path]:
+    """The folders of the networks in RUN/<modality>/<seed>, itself, or in RUN/<modality>."""
+    path = pathlib.Path(path)
+    found = [p.parent for p in path.glob(f"*/{FILE}") if p.parent.name.isdecimal()]
+    return sorted(found, key=lambda p: int(p.name)) or [path]
+
+
+def load(path: str | pathlib.Path, how: str = "rollouts", alpha: Alpha = None) -> Stepper:
+    """Loads a trained network, or all seeds of a modality, as a stepper to bind to parameters.
 
     Args:
-      path: RUN/<modality>/<seed>.
+      path: RUN/<modality>/<seed>, or RUN/<modality> for an Ensemble.
+      how: of an Ensemble: "rollouts", members apart, or "steps", their mean in every step.
+      alpha: of networks trained as a subspace: of a line the share of its second end, in [0, 1],
+        of any the coordinates of a point; the middle if None.
     Returns:
       the stepper; ``stepper.bind(params)`` is state -> state one frame later, and ``stepper.net``
-      the Keras model.
+      the Keras model; or the Ensemble of them.
     Raises:
       InputError: if the folder holds no trained network that fits its system.
     """
+    if (found := networks(path)) != [pathlib.Path(path)]:
+        return Ensemble([load(folder, alpha=alpha) for folder in found], how)
     config, features = describe(path)
     plan = Plan(config)
     net = plan.net(seed=0)
-    load_weights(path, net)
+    load_weights(path, net, alpha)
     return plan.stepper(net, features)

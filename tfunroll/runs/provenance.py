@@ -29,6 +29,7 @@ def read(out: pathlib.Path) -> dict[str, object]:
     """
     try:
         found = json.loads((out / FILE).read_text(encoding="utf-8"))
+        found = {"ensemble": False} | found  # those of before there were any lack it
         RunConfig.from_json({name: found[name] for name in SETTINGS})  # TypeError for another type
         return {name: found[name] for name in ("data", "environment")} | found
     except (OSError, ValueError, KeyError, TypeError):

@@ -9,6 +9,7 @@ from tfunroll.core import InputError, Params, Solver, State, Step, Stepper, chec
 from tfunroll.stepping.steppers import with_net
 
 HOW = ("rollouts", "steps")
+OF_WEIGHTS = ("weights", "average", "soup")  # refused with the reason
 PLAIN = (bool, int, float, str)  # attributes of solvers that tell them apart
 
 
@@ -39,12 +40,23 @@ class Ensemble:
     how: str = "rollouts"
 
     def __post_init__(self):
+        if self.how in OF_WEIGHTS:
+            raise InputError(
+                f"how={self.how!r}: the mean of the weights of independent seeds is no network, as "
+                "the same weight means something else in each; allowed: rollouts, steps; the "
+                "weights of one training may be averaged: --average, --subspace"
+            )
         check_choice("how", self.how, HOW)
         object.__setattr__(self, "steppers", tuple(self.steppers))
         if len(self.steppers) < 2:
             raise InputError(
                 f"an Ensemble has {len(self.steppers)} member(s); it needs two at least, such as "
                 "the seeds of a modality"
+            )
+        if self.how == "steps" and any(hasattr(stepper, "keyed") for stepper in self.steppers):
+            raise InputError(
+                "how='steps': the mean of steps with noise has less noise than any of them; "
+                "allowed for stochastic steppers: rollouts"
             )
         first = _facts(self.steppers[0])
         for number, other in enumerate(self.steppers[1:], start=1):
@@ -119,6 +131,7 @@ def _facts(stepper) -> dict[str, object]:
         "weights": [(v.name, tuple(v.shape), str(v.dtype)) for v in weights],
         "features": features.to_json(),
         "solver": [type(solver).__name__, settings],
+        "of": type(getattr(stepper, "stepper", None)).__name__,
         "scale": getattr(stepper, "scale", None),
         "residual": getattr(stepper, "residual", None),
     }

@@ -15,7 +15,7 @@ from tfunroll.runs import running as runs
 from tfunroll.study import folder
 from tfunroll.study.description import Study
 
-SHOWN = (results.NETWORK, results.EQUAL_COST)  # in the table
+SHOWN = (results.NETWORK, results.ENSEMBLE, results.EQUAL_COST)  # in the table
 
 
 @dataclass(frozen=True)

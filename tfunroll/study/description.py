@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 
 from tfunroll.core import InputError, check_choice
-from tfunroll.runs.config import RunConfig
+from tfunroll.runs.config import RunConfig, translated
 
 FOLDER = pathlib.Path(__file__).parent / "studies"
 VARIANTS = ("mini", "small", "paper")
@@ -164,7 +164,7 @@ def _checked(settings: dict, where: str) -> Settings:
     """The settings in RunConfig's types, without those that are its defaults."""
     defaults = {f.name: f.default for f in fields(RunConfig) if f.default is not MISSING}
     checked = {}
-    for name, value in settings.items():
+    for name, value in translated(settings).items():
         if name not in defaults or name in ELSEWHERE:
             raise InputError(f"{where}: {name!r} is not a setting of a run; see train.py --help")
         default = defaults[name]
