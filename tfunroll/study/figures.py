@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from tfunroll import systems
 from tfunroll.evaluation.results import ORDER, SETS
 from tfunroll.plots.style import TITLES, metadata, styles_of
-from tfunroll.study import curves, starts, statistics
+from tfunroll.study import curves, starts, statistics, uncertainty
 from tfunroll.study.findings import sources
 
 
@@ -233,4 +233,5 @@ MORE = {
     "convergence": {"convergence": convergence},
     "stability": {"stability": stability},
     "initial": {"initial": starts.picture},
+    "ensembles": {"ensembles": uncertainty.picture},
 }
