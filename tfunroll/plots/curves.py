@@ -12,6 +12,7 @@ from tfunroll.plots.style import TITLES, is_trained, styles_of
 from tfunroll.systems.base import System
 
 ZERO = 1.01 * FLOOR  # an error up to this is that of an exact model, and is not drawn
+WIDE = 4  # bars that leave room for long labels
 BELOW = 0.03  # a baseline with less than this share of the best model's error is written, not drawn
 
 
@@ -82,10 +83,8 @@ def bars(ax, summary: pd.DataFrame, long_horizon: int) -> None:
                 tiny.append(f"{name}: {value:.0e}")
             continue
         at, gone = trained.index(name), ends.get(name, 0.0)
-        labels.append(
-            name.replace(", ", "\n")
-            + (f"\n{gone:.0%} diverged\nin {long_horizon} frames" if gone else "")
-        )
+        within = f" diverged\nin {long_horizon} frames" if len(trained) <= WIDE else "\ndiverged"
+        labels.append(name.replace(", ", "\n") + (f"\n{gone:.0%}{within}" if gone else ""))
         if value < ZERO:
             tiny.append(f"{name}: {value:.0e}")
             continue

@@ -33,6 +33,8 @@ def ensembles(
         ranks(axes[1, column], drawn, sets.index(name), settings["horizon"])
         for row, (label, sample) in enumerate(drawn.items(), start=2):
             at_a_point(axes[row, column], label, sample, name, system)
+        note = "bands: all members, and their middle half; line: median; dashes: truth"
+        axes[2, column].set_title(note, fontsize=8)
     axes[0, 0].set_ylabel("spread / error of the mean")
     axes[1, 0].set_ylabel("share")
     for row, label in enumerate(drawn, start=2):

@@ -44,7 +44,7 @@ def describe(path: str | pathlib.Path) -> tuple[RunConfig, Features]:
     except (OSError, json.JSONDecodeError):
         raise InputError(
             f"path={str(path)!r} holds no trained network ({FILE}); a network's folder is "
-            "RUN/<modality>/<seed>"
+            "RUN/<modality>/<seed>, all seeds together are RUN/<modality>"
         ) from None
     config = RunConfig.from_json(description["config"])
     features = Features.from_json(description["features"])
