@@ -110,8 +110,6 @@ def test_an_evaluation_without_it_leaves_no_old_one(first, config, tmp_path):
     plain.write_text(plain.read_text().replace('"ensemble": true', '"ensemble": false'))
     assert "ONE, 3 seeds" not in runs.evaluate(out, horizon=5, workers=1)
     assert not (out / "ONE" / "ensemble").exists()
-    text = runs.evaluate(out, ensemble=True, workers=1)
-    assert "ONE, 3 seeds" in text
 
 
 def test_one_that_diverged_is_said(first, config, tmp_path):
@@ -145,6 +143,25 @@ def test_evaluate_takes_an_ensemble(first, config):
     assert "three" in str(found)
     assert "spread/skill" in str(found)
     assert set(found.results["kind"]) == {"ensemble", "persistence", "coarse solver"}
+
+
+def test_points_of_a_line_and_members_of_noise(config, tmp_path):
+    changes = {"subspace": "line", "stochastic": True, "loss": "crps", "members": 2}
+    out = tmp_path / "run"
+    text = runs.run(replace(config, out=str(out), seeds=(0, 1), curriculum="1:3", **changes))
+    assert "ONE, 5 points" in text
+    table = pd.read_csv(out / "results.csv")
+    for modality, kind in (("ONE", "network"), ("ONE, 5 points", "ensemble")):
+        rows = of(table, modality, "rollout_crps")
+        assert set(rows["seed"]) == {0, 1}  # each line is an ensemble of its own
+        assert set(rows["kind"]) == {kind}
+    one = np.load(out / "ONE" / "0" / "samples.npz")["members_at_point"]
+    assert one.shape[1] == 2
+    assert np.load(out / "ONE" / "ensemble" / "samples.npz")["members_at_point"].shape[1] == 5
+    first, second = (tu.load(out / "ONE" / "0", alpha=a).net.get_weights() for a in (0, 1))
+    assert any((a != b).any() for a, b in zip(first, second, strict=True))
+    with pytest.raises(InputError, match="how='steps': the mean of steps with noise"):
+        tu.export(out / "ONE", tmp_path / "model")
 
 
 @pytest.mark.parametrize(
