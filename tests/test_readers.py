@@ -100,6 +100,7 @@ def run(tmp_path_factory):
     files.write_json(out / "evaluation.json", provenance.record(config, dataset()))
     files.write_json(out / "environment.json", {"device": "CPU", "data": dataset().record()})
     row = dict.fromkeys(results.COLUMNS, "a") | {"frame": 3, "value": 0.5, "seed": 0}
+    row["chaotic"] = True
     results.write_checked_csv(results.pd.DataFrame([row]), network / "results.csv")
     folder.save_samples(network, {name: np.zeros((2, 3)) for name in folder.SAMPLES})
     history = records.HistoryFile(network)

@@ -81,7 +81,7 @@ def test_studies_that_come_along(name):
 def test_all_are_there():
     assert set(study.names()) == {
         *("modalities", "correction_vs_prediction", "horizon", "scaling", "transition"),
-        *("convergence", "stability", "alternatives", "initial", "routes"),
+        *("convergence", "stability", "alternatives", "initial", "routes", "ensembles"),
     }
 
 

@@ -142,6 +142,9 @@ class RunConfig:
     )
     modes: int = _flag(0, "network", "fno: wavenumbers per axis, in place of the size's", least=0)
 
+    stochastic: bool = _flag(
+        False, "network", "additive noise of learned amplitude in every step; needs --loss=crps"
+    )
     initial: str = _flag(
         "",
         "network",
@@ -202,17 +205,30 @@ class RunConfig:
         0.1, "training", "part of the updates, the last ones, with the solver in full"
     )
     loss: str = _flag(
-        "supervised", "training", "supervised, or physics (residual, no reference)", choices=_losses
+        "supervised",
+        "training",
+        "supervised, physics (residual, no reference), or crps (of --stochastic)",
+        choices=_losses,
+    )
+    members: int = _flag(
+        4, "training", "stochastic: rollouts of each sample, in training and evaluation", least=2
     )
     level_weights: str = _flag(
         "uniform",
         "training",
         "of unrolled levels in the supervised loss: uniform, last or discount:factor=0.9",
     )
-    average: float = _flag(
-        0.0,
+    average: str = _flag(
+        "0",
         "training",
-        "decay of a moving average of the weights, kept as the network, such as 0.999; 0 none",
+        "mean of the weights, kept as the network: decay of a moving one, such as 0.999; swa or "
+        "swa:part=0.25, of the last updates; 0 none",
+    )
+    subspace: str = _flag(
+        "",
+        "training",
+        "train a line, simplex:ends=3 or modalities (a line from ONE) of networks, whose middle "
+        "is the network; also with repulsion=1",
     )
     rematerialise: bool = _flag(
         False, "training", "recompute each step in the backward pass: less memory, more time"
@@ -236,6 +252,9 @@ class RunConfig:
     )
     starts: int = _flag(2, "evaluation", "start frames per test trajectory", least=1)
     metrics: tuple[str, ...] = _flag((), "evaluation", "comma list; the system's if empty", of=str)
+    ensemble: bool = _flag(
+        False, "evaluation", "evaluate the seeds of each modality as one ensemble, too"
+    )
     refined: tuple[int, ...] = _flag(
         (), "evaluation", "baselines: reference, refined n times", of=int, least=1
     )
@@ -257,6 +276,7 @@ class RunConfig:
         from tfunroll import options, systems
         from tfunroll.nets import building
         from tfunroll.stepping import levels
+        from tfunroll.training import averages, subspaces
 
         paths = {f.name for f in fields(self) if f.metadata["path"]}
         expanded = {name: expand(name, getattr(self, name)) for name in paths}
@@ -271,6 +291,8 @@ class RunConfig:
             correction=self.correction or next(iter(system.corrections), ""),
             coarse=options.write(*system.coarse_options(self.coarse)),
             level_weights=levels.str_of(levels.read(self.level_weights)),
+            average=averages.plain(str(self.average)),
+            subspace=subspaces.plain(self.subspace),
             horizon=self.horizon or system.horizon,
             long_horizon=self.long_horizon or system.long_horizon,
             metrics=self.metrics or self._default_metrics(system),
@@ -441,8 +463,20 @@ class RunConfig:
             raise InputError(f"modalities={','.join(self.modalities)} names one twice")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise InputError("seeds must be different whole numbers of at least 0")
-        if not 0 <= self.average < 1:
-            raise InputError(f"average={self.average} must lie in [0, 1); 0 keeps none")
+        if self.ensemble and len(self.seeds) < 2 and not self.subspace:
+            raise InputError(
+                f"ensemble: seeds={self.seeds[0]} is one member; it needs two seeds at least"
+            )
+        if self.subspace and self.start_from:
+            raise InputError(
+                f"start_from={self.start_from!r}: the ends of subspace={self.subspace} would start "
+                "from one network, and repulsion does not part what is equal; leave one of them out"
+            )
+        if self.subspace.startswith("modalities") and "ONE" in self.modalities:
+            raise InputError(
+                f"subspace={self.subspace} goes from ONE to another modality; modalities allowed: "
+                "NOG, WIG"
+            )
         if not 0 < self.decay_rate <= 1:
             raise InputError(f"decay_rate={self.decay_rate} must lie in (0, 1]")
         if self.mode == "prediction" and self.through != "all":
@@ -493,10 +527,20 @@ class RunConfig:
                 f"modalities={','.join(self.modalities)} are one and the same network: give "
                 "--steps too"
             )
-        if self.loss == "physics" and self.level_weights != "uniform":
+        if self.loss != "supervised" and self.level_weights != "uniform":
             raise InputError(
                 f"level_weights={self.level_weights!r} are those of loss=supervised; allowed with "
-                "loss=physics: uniform"
+                f"loss={self.loss}: uniform"
+            )
+        if self.stochastic != (self.loss == "crps"):
+            raise InputError(
+                f"stochastic={self.stochastic}, loss={self.loss}: the CRPS judges the members of a "
+                "stochastic stepper, whose noise vanishes under any other loss; give both "
+                "--stochastic and --loss=crps, or neither"
+            )
+        if self.stochastic and self.subspace.startswith("modalities"):
+            raise InputError(
+                f"subspace={self.subspace} has no CRPS; allowed with stochastic: line, simplex"
             )
         if self.loss == "physics" and not self._on_reference_grid(system):
             raise InputError(
@@ -580,10 +624,13 @@ def translated(values: dict) -> dict:
     """Settings of earlier versions in today's fields.
 
     The part of a frame that the coarse solver of KS integrates had a field of its own,
-    ``solver_fraction``; it is an option of that solver now.
+    ``solver_fraction``; it is an option of that solver now. ``average`` was a number.
     """
     values = dict(values)
     fraction = values.pop("solver_fraction", 1.0)
     if fraction != 1:
         values["coarse"] = f"{values.get('coarse', '')}:fraction={fraction!r}"
+    average = values.get("average")
+    if isinstance(average, int | float) and not isinstance(average, bool):
+        values["average"] = repr(average) if average else "0"
     return values

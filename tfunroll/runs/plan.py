@@ -14,9 +14,11 @@ from tfunroll.nets.weights import Weights
 from tfunroll.runs.config import RunConfig
 from tfunroll.stepping import levels
 from tfunroll.stepping.features import Features
-from tfunroll.stepping.losses import Loss, PhysicsResidual, Supervised
+from tfunroll.stepping.losses import CRPS, Loss, PhysicsResidual, Supervised
+from tfunroll.stepping.stochastic import Stochastic
 from tfunroll.systems import System
 from tfunroll.systems.base import TEST_SPLITS
+from tfunroll.training import averages, subspaces
 from tfunroll.training.callbacks import Callback, Checkpoint, Validation
 from tfunroll.training.schedule import Schedule, Stage
 from tfunroll.training.trainer import Trainer
@@ -38,6 +40,11 @@ class Plan:
         """What the network sees."""
         return self.system.features(self.config.mode)
 
+    @property
+    def net_channels(self) -> int:
+        """That the network makes; with noise its amplitudes too."""
+        return self.features.out_channels * (2 if self.config.stochastic else 1)
+
     def net(self, seed: int) -> keras.Model:
         """The network with the initial weights of ``seed``."""
         config = self.config
@@ -45,7 +52,7 @@ class Plan:
             config.net,
             self.system.domain,
             self.features.in_channels,
-            self.features.out_channels,
+            self.net_channels,
             size=config.size or None,
             width=config.width or None,
             depth=config.depth or None,
@@ -60,14 +67,14 @@ class Plan:
         """Tries a user's own network out: InputError for one that cannot be trained."""
         config = self.config
         if user_modules.is_path(config.net):
-            channels = self.features.in_channels, self.features.out_channels
+            channels = self.features.in_channels, self.net_channels
             jit = config.jit != "off"
             own.check(config.net, self.system.domain, *channels, config.precision, jit)
 
     def stepper(self, net: keras.Model, features: Features | None = None) -> Stepper:
         """The stepper around a network; ``features``: those that it was trained with."""
         config = self.config
-        return self.system.stepper(
+        stepper = self.system.stepper(
             net,
             features or self.features,
             config.mode,
@@ -75,12 +82,15 @@ class Plan:
             config.coarse,
             config.residual,
         )
+        return Stochastic(stepper, config.members) if config.stochastic else stepper
 
     @functools.cached_property
     def loss(self) -> Loss:
         """What training minimises."""
         if self.config.loss == "physics":
             return PhysicsResidual(self.system.reference())
+        if self.config.loss == "crps":
+            return CRPS(self.config.members)
         return Supervised(levels=levels.read(self.config.level_weights))
 
     def schedule(self, modality: str) -> Schedule:
@@ -113,6 +123,7 @@ class Plan:
     def trainer(self, dataset: Dataset, callbacks: Sequence[Callback] = ()) -> Trainer:
         """A Trainer with the schedule of the first modality; ``with_schedule`` makes the others."""
         config = self.config
+        updates = sum(stage.updates for stage in config.stages())
         return Trainer(
             self.stepper(self.net(config.seeds[0])),
             dataset.splits["train"],
@@ -122,12 +133,16 @@ class Plan:
             callbacks=callbacks,
             jit=config.jit != "off",
             rematerialise=config.rematerialise,
-            average=config.average,
+            subspace=subspaces.read(config.subspace),
+            average=averages.read(config.average, updates),
             initial=lambda seed: Weights(self.net(seed)).read().numpy(),
         )
 
     def settings(self, dataset: Dataset) -> Settings:
-        """How the configuration evaluates on a dataset; own data may lack test sets."""
+        """How the configuration evaluates on a dataset; own data may lack test sets.
+
+        Those of one network leave out metrics of ensembles: Settings.of_one.
+        """
         config = self.config
         present = tuple(name for name in TEST_SPLITS if name in dataset.splits)
         return Settings(

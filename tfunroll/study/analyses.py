@@ -11,6 +11,7 @@ from tfunroll.study.comparisons import (
 from tfunroll.study.findings import Finding
 from tfunroll.study.starts import initial
 from tfunroll.study.trends import horizon, scaling, stability, transition
+from tfunroll.study.uncertainty import ensembles
 
 ANALYSES = {
     "modalities": (order, correction, robustness),
@@ -23,6 +24,7 @@ ANALYSES = {
     "alternatives": (alternatives,),
     "initial": (initial, order),
     "routes": (routes,),
+    "ensembles": (ensembles,),
 }
 
 
