@@ -73,9 +73,9 @@ class Evaluation:
       frame], "test_set", "physics", "params.NAME", "trajectory", "start_frame" and "stability"
       (metrics.stability_label) [case]; of a system with a body
       "reference_forces" and "prediction_forces", coefficients [case, frame, 2]. Of an ensemble the
-      prediction is the mean of its members, whose first channel in the middle of space is
-      "members_at_point" [case, member, frame]; "rank_histogram" [test set, member + 1] is that over
-      the horizon.
+      prediction is the mean of its members, of a Stochastic stepper the first of them; their first
+      channel in the middle of space is "members_at_point" [case, member, frame], "rank_histogram"
+      [test set, member + 1] that over the horizon.
     """
 
     results: pd.DataFrame
@@ -119,7 +119,8 @@ class Evaluator:
 
     def __init__(self, stepper: Stepper, system: System, dataset, settings: Settings):
         stepper = unwrapped(stepper)
-        if isinstance(stepper, Stochastic):
+        self._noisy = isinstance(stepper, Stochastic)
+        if self._noisy:
             stepper = Ensemble([stepper] * stepper.members)
         self._ensemble = isinstance(stepper, Ensemble) and stepper.how == "rollouts"
         check_fit(system, dataset, settings, self._ensemble)
@@ -146,9 +147,11 @@ class Evaluator:
             predictions, stepped = self._roll(self._initial, self._params)
         predictions, references = predictions.numpy(), self._references
         measured, grid = self.system.measured, self.system.flow
-        r, members = references[..., measured], None
+        r, members, shown = references[..., measured], None, predictions
         if self._ensemble:
             members, predictions = predictions[..., measured], _mean(predictions)
+            # of noise one rollout is drawn, as a mean of several is no state of the system
+            shown = shown[0] if self._noisy else predictions
         u = predictions[..., measured]
         stepped = None if stepped is None else stepped.numpy()[..., measured]
         own = {"system": self.system.name, "num_weights": _num_weights(self.stepper)}
@@ -168,7 +171,7 @@ class Evaluator:
         if missing := [name for name in COLUMNS if name not in results]:
             raise ValueError(f"labels lack {missing}")
         columns = [*COLUMNS, *(name for name in self.cases if name not in COLUMNS)]
-        samples = self._samples(predictions, references, forces, lost)
+        samples = self._samples(shown, references, forces, lost)
         if self._ensemble:
             samples |= self._samples_of(members, r, samples["cases"])
         del samples["cases"]

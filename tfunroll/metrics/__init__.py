@@ -365,6 +365,8 @@ def compute(
     metric = METRICS[base]
     lost = diverged(u, r) if lost is None else lost
     u = errors.bounded(u, r, lost)
+    if "members" not in metric.needs and base not in _OF_VALUES:
+        members = None
     if members is not None:
         members = np.stack([errors.bounded(x, r, errors.diverged(x, r)) for x in members])
     if stepped is not None:
