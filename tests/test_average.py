@@ -128,7 +128,7 @@ def test_settings_name_them(text, means, written):
     config = RunConfig(average=text, curriculum="1:60,2:40").resolved()
     assert config.average == written
     assert averages.read(config.average, 100) == means
-    old = RunConfig.from_json({"average": 0.9})
+    old = RunConfig.from_json({"average": 0.9}, "config.json")
     assert old.average == "0.9"
     assert RunConfig.from_json({"average": 0.0}) == RunConfig.from_json({})
 

@@ -135,5 +135,5 @@ def _uncertainty(gathered, run_id, modality) -> str:
         & (gathered.summary["metric"] == "rollout_spread_skill")
         & (gathered.summary["subset"] == "all")
     ].set_index("test_set")["value"]
-    values = [f"{rows[name]:.2f}" for name in SETS if name in rows]
+    values = [f"{rows[name]:.2f}" for name in sets_of(set(rows.index)) if name in rows]
     return f" (spread/error {' / '.join(values)})" if values else ""
