@@ -191,8 +191,9 @@ def allowed_values(field):
         **{"curriculum": ["1:5,1-2:3:1e-4:2"], "metrics": [("mse", "nrmse")], "refined": [(2, 4)]},
         **{"decay_rate": [0.5], "seeds": [(3, 7)], "modalities": [("WIG",)], "data": ["own.json"]},
         **{"cut_every": [1], "level_weights": ["last"], "start_from": ["runs/é x"]},
-        **{"long_horizon": [300], "average": [0.9], "ladder": ["substeps:1..2"]},
+        **{"long_horizon": [300], "average": ["0.9", "swa:part=0.5"], "ladder": ["substeps:1..2"]},
         **{"loss": ["supervised+0.1*h1"], "replay": ["64:0.5:12"]},
+        **{"subspace": ["line:repulsion=0.5"]},
     }
     default = field.default
     return named.get(field.name) or [not default if isinstance(default, bool) else default + 2]
@@ -207,6 +208,8 @@ def test_every_setting_survives_a_study_file(name, tmp_path):
         for chosen in values:
             chosen = (chosen,) if name == "modalities" and isinstance(chosen, str) else chosen
             more = {"steps": 3} if name in ("updates", "pushforward", "cut_every") else {}
+            more |= {"loss": "crps"} if name == "stochastic" else {}
+            more |= {"stochastic": True} if chosen == "crps" else {}
             text = "".join(f"{k} = {json.dumps(v)}\n" for k, v in ({name: chosen} | more).items())
             path = tmp_path / "study.toml"
             path.write_text(f'title = "t"\nquestion = "q"\n[mini]\n{text}[[mini.cells]]\n')

@@ -23,6 +23,7 @@ from tfunroll.study import (
     starts,
     statistics,
     trends,
+    uncertainty,
 )
 
 SEEDS = range(5)
@@ -426,6 +427,35 @@ def test_a_setting_is_compared_with_the_run_that_differs_in_nothing_else(
     wanted = [f"{size} other {m}" for size in ("small", "wide") for m in ("NOG", "WIG")]
     assert found == dict.fromkeys(wanted, pytest.approx(0.5, rel=0.1))
     assert compare(made_up({"a": {"modalities": ("ONE",)}}, error)) is None
+
+
+def test_ensembles_and_their_kin_are_compared_with_the_plain_network():
+    size = {"0.999": 0.9}
+    runs = {
+        "plain": {"modalities": ("WIG",), "ensemble": True},
+        "mean": {"modalities": ("WIG",), "average": "0.999"},
+        "wide": {"modalities": ("WIG",), "average": "0.999", "width": 7},
+    }
+    gathered = made_up(runs, lambda s, m: size.get(s.get("average"), 1.0))
+    together = gathered.table.query("run == 'plain' and seed == 0").assign(
+        modality="WIG, 5 seeds", kind=results.ENSEMBLE
+    )
+    single = statistics.per_seed(gathered.table)["score"].xs("plain", level="run")
+    together["value"] = 0.6 * np.exp(single.groupby("test_set").mean().mean())
+    ratio = together.assign(metric="rollout_spread_skill", value=1.25)
+    gathered.table = pd.concat([gathered.table, together, ratio], ignore_index=True)
+    parts = [part.assign(run=run) for run, part in gathered.table.groupby("run")]
+    gathered.summary = pd.concat(
+        [results.summarise(part).assign(run=part["run"].iloc[0]) for part in parts]
+    )
+    found = uncertainty.ensembles(gathered)
+    texts = dict(text.split(": ") for text in found.ours.split("network: ")[1].split("; "))
+    assert set(texts) == {"plain WIG, 5 seeds", "mean WIG"}  # "wide" has no plain one beside it
+    assert texts["plain WIG, 5 seeds"].startswith("0.60, one sample (spread/error 1.25 / 1.25)")
+    assert float(texts["mean WIG"].split()[0]) == pytest.approx(0.9, rel=0.05)
+    assert "p = " in texts["mean WIG"]
+    assert found.seeds == 5
+    assert uncertainty.ensembles(made_up({"a": {}}, lambda s, m: 1.0)) is None
 
 
 def test_estimates_are_students():

@@ -176,3 +176,15 @@ def test_pictures_of_flows_in_space(name):
     assert figure.axes[0].get_title().startswith("frame 1\nt = ")
     assert system.time_unit in figure.axes[0].get_title()
     assert [t.get_text() for t in figure.axes[-2].texts if t.get_visible()] == ["diverged"]
+
+
+def test_noise_goes_on_over_the_calls_of_a_rollout(tmp_path, monkeypatch):
+    trained_folder(tmp_path, stochastic=True, loss="crps", initial="zero", jit="off")
+    one = tfunroll.load(tmp_path)
+    whole = one.rollout(U, {"domain_size": SIZES}, 4).states
+    monkeypatch.setattr("tfunroll.runs.trained.FRAMES_PER_CALL", 2)
+    parts = tfunroll.load(tmp_path).rollout(U, {"domain_size": SIZES}, 4).states
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-6)
+    step, u = one.bind({"domain_size": SIZES}), tf.constant(U)
+    np.testing.assert_allclose(step.at(0)(u), whole[:, 0], rtol=0, atol=1e-6)
+    assert np.abs(step(u) - step(u)).max() > 1e-4  # a step by itself draws anew

@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,6 +29,18 @@ def test_exported_step_equals_the_stepper(tmp_path, net):
         np.testing.assert_allclose(
             model.step(u, params), stepper.bind(params)(u), rtol=1e-6, atol=1e-6
         )
+
+
+def test_a_stepper_with_noise_draws_anew_in_every_step(tmp_path):
+    trained_folder(tmp_path / "net", stochastic=True, loss="crps", initial="zero")
+    tfunroll.export(tmp_path / "net", tmp_path / "out")
+    model, stepper = tf.saved_model.load(str(tmp_path / "out")), tfunroll.load(tmp_path / "net")
+    u, params = tf.zeros([200, 48, 1]), {"domain_size": tf.fill([200], 8.0)}
+    still = replace(stepper.stepper, amplitude=0.0).bind(params)(u)
+    noise = model.step(u, params) - still
+    wanted = 0.01 * np.sqrt(stepper.stepper.stepper.scale)  # of an untrained network
+    assert np.std(noise) == pytest.approx(wanted, rel=0.05)
+    assert np.abs(model.step(u, params) - still - noise).max() > 0.01
 
 
 def test_the_example_needs_no_tfunroll(tmp_path):

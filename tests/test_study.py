@@ -82,6 +82,7 @@ def test_all_are_there():
     assert set(study.names()) == {
         *("modalities", "correction_vs_prediction", "horizon", "scaling", "transition"),
         *("convergence", "stability", "alternatives", "initial", "routes", "levels", "replay"),
+        "ensembles",
     }
 
 

@@ -3,9 +3,9 @@
 import tfunroll as tu
 
 systems, data, nets, losses, callbacks, metrics    modules
-Prediction, ParallelCorrection, SequentialCorrection, IndirectCorrection    with a network
+Prediction, ParallelCorrection, SequentialCorrection, IndirectCorrection, Stochastic    steppers
 ONE, NOG, WIG, Unrolling, Stage, Schedule, Trainer, Ladder, Adam    training
-evaluate, load, export    what comes out
+evaluate, load, export, Ensemble    what comes out
 System, ParamRange, Domain, Solver, ExternalSolver, own_system, Features    one's own physics
 """
 
@@ -33,6 +33,8 @@ _OBJECTS = {
         "tfunroll.stepping.unrolling",
     ),
     **dict.fromkeys(("Stage", "Schedule"), "tfunroll.training.schedule"),
+    "Ensemble": "tfunroll.stepping.ensembles",
+    "Stochastic": "tfunroll.stepping.stochastic",
     "Trainer": "tfunroll.training.trainer",
     "Ladder": "tfunroll.training.ladders",
     "Adam": "tfunroll.training.optimizers",

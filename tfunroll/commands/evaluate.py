@@ -15,6 +15,7 @@ cli.define("evaluation", "horizon", 0, "frames of the error metrics; the run's i
 cli.define("evaluation", "long_horizon", 0, "frames of the time metrics; the run's if 0")
 cli.define("evaluation", "starts", 0, "start frames per test trajectory; the run's if 0")
 cli.define("evaluation", "metrics", (), "comma list; the run's if empty")
+cli.define("evaluation", "ensemble", False, "the seeds of each modality as one ensemble, too")
 
 
 def main():

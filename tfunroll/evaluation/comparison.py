@@ -12,6 +12,8 @@ from tfunroll.core import InputError, Solver, Stepper
 from tfunroll.data import Dataset, Split
 from tfunroll.evaluation import results
 from tfunroll.evaluation.evaluator import Evaluator, Persistence, Settings
+from tfunroll.stepping.ensembles import Ensemble
+from tfunroll.stepping.steppers import unwrapped
 from tfunroll.systems import System
 from tfunroll.systems.base import TEST_SPLITS
 
@@ -37,7 +39,7 @@ class Comparison:
             raise InputError("evaluations add up where system, test data and settings are the same")
         mine, theirs = self.results, other.results
         known = theirs.set_index(["modality", "seed"]).index.isin(list(self.samples))
-        network = theirs["kind"] == results.NETWORK
+        network = theirs["kind"].isin((results.NETWORK, results.ENSEMBLE))
         for name, seed in theirs[known & network][["modality", "seed"]].values[:1]:
             raise InputError(
                 f"name={name!r} with seed={seed} is in both evaluations; give evaluate "
@@ -85,7 +87,7 @@ def evaluate(
     """Rolls a stepper out over test data and measures it, beside what any network has to beat.
 
     Args:
-      stepper: with its trained network, or a solver.
+      stepper: with its trained network, an Ensemble, or a solver.
       data: a dataset, for all its test sets, or one of them, such as data.test_extrapolation.
       name: in tables and legends, such as "WIG"; by default that of the network or solver.
       seed: of the network; several of one name are averaged.
@@ -117,11 +119,15 @@ def evaluate(
     defined = tuple(
         m for m in system.metrics if m != "physics_residual" or dataset.on_reference_grid
     )
-    net = getattr(stepper, "net", None)
+    stepper = unwrapped(stepper)
+    ensemble = isinstance(stepper, Ensemble)
+    net = stepper.nets[0] if ensemble else getattr(stepper, "net", None)
     dtype = net.variable_dtype if net is not None else "float32"
     settings = Settings(horizon, long_horizon, starts, tuple(metrics) or defined, sets, dtype, jit)
     label = name or (_name(net) if net is not None else type(stepper).__name__)
-    models = [(label, results.NETWORK, stepper)]
+    if ensemble and not name:
+        label = f"{label}, {stepper.count} members"
+    models = [(label, results.ENSEMBLE if ensemble else results.NETWORK, stepper)]
     if "persistence" in against:
         models.append((results.PERSISTENCE, results.PERSISTENCE, Persistence()))
     solver = getattr(stepper, "solver", None)
@@ -144,7 +150,10 @@ def evaluate(
         }
         if net is not None:
             labels["num_weights"] = net.count_params()
-        evaluation = Evaluator(model, system, dataset, settings).run(labels)
+        own = settings
+        if kind not in (results.NETWORK, results.ENSEMBLE):
+            own = settings.of_one()
+        evaluation = Evaluator(model, system, dataset, own).run(labels)
         tables.append(evaluation.results)
         samples[modality, labels["seed"]] = evaluation.samples
     of_plots = {"horizon": horizon, "long_horizon": long_horizon, "test_sets": list(sets)}

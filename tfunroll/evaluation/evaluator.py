@@ -1,7 +1,7 @@
 """Rollouts of a stepper over the test sets, measured: one compiled graph call per model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,9 @@ from tfunroll.evaluation.cases import all_cases, start_frames
 from tfunroll.evaluation.flops import flops_per_frame, largest_substeps
 from tfunroll.evaluation.results import COARSE, COLUMNS, EQUAL_COST, NETWORK, PERSISTENCE, REFINED
 from tfunroll.solvers.external import solver_errors
+from tfunroll.stepping.ensembles import Ensemble
+from tfunroll.stepping.steppers import unwrapped
+from tfunroll.stepping.stochastic import Stochastic
 from tfunroll.stepping.unrolling import rollout
 from tfunroll.systems.base import TEST_SPLITS, System
 
@@ -30,7 +33,7 @@ class Settings:
       long_horizon: frames of the time metrics and of the curves over time; at least ``horizon``.
       starts: start frames per test trajectory, spread evenly.
       metrics: names of metrics.METRICS, with a region of the system as in "mse@near"; the
-        divergence time is measured in any case.
+        divergence time is measured in any case, and of an ensemble metrics.OF_MEMBERS.
       test_sets: names of dataset splits.
       dtype: of states and parameters, "float32" or "float64"; the network's own.
       jit_compile: compile the rollout with XLA.
@@ -58,6 +61,10 @@ class Settings:
                 f"long_horizon={self.long_horizon} must be at least horizon={self.horizon}"
             )
 
+    def of_one(self) -> "Settings":
+        """The same without metrics that judge the members of an ensemble."""
+        return replace(self, metrics=tuple(m for m in self.metrics if not metrics.of_members(m)))
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -67,18 +74,22 @@ class Evaluation:
       [case, frame, *space, channel] over the long horizon, "diverged" (metrics.diverged) [case,
       frame], "test_set", "physics", "params.NAME", "trajectory", "start_frame" and "stability"
       (metrics.stability_label) [case]; of a system with a body
-      "reference_forces" and "prediction_forces", coefficients [case, frame, 2].
+      "reference_forces" and "prediction_forces", coefficients [case, frame, 2]. Of an ensemble the
+      prediction is the mean of its members, of a Stochastic stepper the first of them; their first
+      channel in the middle of space is "members_at_point" [case, member, frame], "rank_histogram"
+      [test set, member + 1] that over the horizon.
     """
 
     results: pd.DataFrame
     samples: dict[str, np.ndarray]
 
 
-def check_fit(system: System, dataset, settings: Settings) -> None:
+def check_fit(system: System, dataset, settings: Settings, ensemble: bool = False) -> None:
     """InputError if this dataset cannot be evaluated with these settings.
 
     That is: horizons longer than the trajectories, a missing test set, metrics of flows for
-    another system, or the physics residual of data off the reference solver's grid.
+    another system, or of ensembles for one rollout, or the physics residual of data off the
+    reference solver's grid.
     """
     if "physics_residual" in settings.metrics and not dataset.on_reference_grid:
         raise InputError(
@@ -87,7 +98,7 @@ def check_fit(system: System, dataset, settings: Settings) -> None:
         )
     has_forces = system.forces is not None
     parts = system.parts
-    has = system.flow, parts, has_forces, system.observables, system.domain.periodic
+    has = system.flow, parts, has_forces, system.observables, system.domain.periodic, ensemble
     metrics.check_defined(settings.metrics, *has)
     for name in settings.test_sets:
         check_choice("test_sets", name, dataset.splits)
@@ -97,7 +108,9 @@ def check_fit(system: System, dataset, settings: Settings) -> None:
 class Evaluator:
     """Evaluates one stepper object as often as its weights change, with a single trace.
 
-    All test trajectories × start frames are one batch, each sample with its own parameters.
+    All test trajectories × start frames are one batch, each sample with its own parameters. Of an
+    ensemble of rollouts, or as many of a Stochastic stepper as it says, all members are in it; its
+    rollout is their mean, which has diverged where one of them has.
 
     Args:
       stepper: a bound-ready stepper; XLA compiles it unless its solver is not ``compilable``.
@@ -107,7 +120,12 @@ class Evaluator:
     """
 
     def __init__(self, stepper: Stepper, system: System, dataset, settings: Settings):
-        check_fit(system, dataset, settings)
+        stepper = unwrapped(stepper)
+        self._noisy = isinstance(stepper, Stochastic)
+        if self._noisy:
+            stepper = Ensemble([stepper] * stepper.members)
+        self._ensemble = isinstance(stepper, Ensemble) and stepper.how == "rollouts"
+        check_fit(system, dataset, settings, self._ensemble)
         self.stepper, self.system, self.settings = stepper, system, settings
         self.traces = 0
         self.cases, states, params = all_cases(dataset, settings)
@@ -131,22 +149,34 @@ class Evaluator:
             predictions, stepped = self._roll(self._initial, self._params)
         predictions, references = predictions.numpy(), self._references
         measured, grid = self.system.measured, self.system.flow
-        u, r = predictions[..., measured], references[..., measured]
+        r, members, shown = references[..., measured], None, predictions
+        if self._ensemble:
+            members, predictions = predictions[..., measured], _mean(predictions)
+            # of noise one rollout is drawn, as a mean of several is no state of the system
+            shown = shown[0] if self._noisy else predictions
+        u = predictions[..., measured]
         stepped = None if stepped is None else stepped.numpy()[..., measured]
         own = {"system": self.system.name, "num_weights": _num_weights(self.stepper)}
         labels = {**own, "kind": NETWORK, "refinement": 0, "substeps": 0, **labels}
         forces, lost = self._forces(predictions), metrics.diverged(u, r)
+        names = [*self.settings.metrics, "divergence_time"]
+        if self._ensemble:
+            lost = np.any([metrics.diverged(x, r) for x in members], axis=0)
+            names += metrics.OF_MEMBERS
         more = stepped, grid, forces, self.system.parts, self._observed(predictions), lost
-        more = *more, self._coarse_rollout()
+        more = *more, self._coarse_rollout(), members, self.cases["test_set"].to_numpy()
         parts = [
             self._rows(name, *metrics.compute(name, u, r, self.settings.horizon, *more))
-            for name in dict.fromkeys((*self.settings.metrics, "divergence_time"))
+            for name in dict.fromkeys(names)
         ]
         results = pd.concat(parts, ignore_index=True).assign(**labels)
         if missing := [name for name in COLUMNS if name not in results]:
             raise ValueError(f"labels lack {missing}")
         columns = [*COLUMNS, *(name for name in self.cases if name not in COLUMNS)]
-        samples = self._samples(predictions, references, forces, lost)
+        samples = self._samples(shown, references, forces, lost)
+        if self._ensemble:
+            samples |= self._samples_of(members, r, samples["cases"])
+        del samples["cases"]
         return Evaluation(results[columns], samples)
 
     def _coarse_rollout(self) -> np.ndarray | None:
@@ -190,15 +220,21 @@ class Evaluator:
         start, view = initial, tf.identity
         if isinstance(self.stepper, Solver):  # on a grid of its own, it stays there
             start, view = self.stepper.prolong(initial), self.stepper.restrict
+        if self._ensemble:
+            start = self.stepper.start(initial)
         frames = rollout(self.stepper.bind(params), start, self.settings.long_horizon, view)
+        every = frames
+        if self._ensemble:
+            every = self.stepper.members(frames)
+            frames = tf.reduce_mean(every, 0)
         if "physics_residual" not in self.settings.metrics:
-            return frames, None
+            return every, None
         before = tf.concat([initial[:, None], frames[:, :-1]], axis=1)
         by_frame = [1, 0, *range(2, frames.shape.rank)]
         # Mapped over frames, not flattened into the batch: the reference then runs on the same
         # shapes as a rollout does, so that its own rollout has a residual of exactly zero.
         stepped = tf.map_fn(self.system.reference().bind(params), tf.transpose(before, by_frame))
-        return frames, tf.transpose(stepped, by_frame)
+        return every, tf.transpose(stepped, by_frame)
 
     def _rows(self, name, values, status) -> pd.DataFrame:
         rows = self.cases.assign(metric=name)
@@ -229,6 +265,7 @@ class Evaluator:
         texts = ("test_set", "physics", "trajectory")
         numbers = ("start_frame", *(f"params.{name}" for name in self._params))
         return {
+            "cases": i,
             "reference": r[i],
             "prediction": u[i],
             "diverged": lost[i],
@@ -236,6 +273,20 @@ class Evaluator:
             **{name: chosen[name].to_numpy().astype(str) for name in texts},
             **{name: chosen[name].to_numpy() for name in numbers},
             "stability": metrics.stability_label(u[i][..., measured], r[i][..., measured]),
+        }
+
+    def _samples_of(self, members, truth, chosen):
+        """Of an ensemble, beside those of its mean."""
+        middle = [size // 2 for size in members.shape[3:-1]]
+        point = members[(..., *middle, 0)][:, chosen]
+        ranked, sets = slice(self.settings.horizon), self.cases["test_set"].to_numpy()
+        histograms = [
+            metrics.ensembles.rank_histogram(members[:, its][:, :, ranked], truth[its][:, ranked])
+            for its in (sets == name for name in dict.fromkeys(sets))
+        ]
+        return {
+            "members_at_point": np.swapaxes(point, 0, 1),
+            "rank_histogram": np.stack(histograms),
         }
 
 
@@ -316,6 +367,12 @@ def _equal_cost(system, dataset, settings, corrected) -> int:
     return largest_substeps(system.refined, budget, params, state, cap)
 
 
+def _mean(members):
+    with np.errstate(over="ignore", invalid="ignore"):  # of members that have diverged
+        return members.mean(0)
+
+
 def _num_weights(stepper) -> int:
-    net = getattr(stepper, "net", None)
+    """Of its network; of an ensemble that of each member's."""
+    net = stepper.nets[0] if isinstance(stepper, Ensemble) else getattr(stepper, "net", None)
     return net.count_params() if net is not None else 0

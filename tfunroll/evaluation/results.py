@@ -25,10 +25,12 @@ CASE = ("test_set", "trajectory", "start_frame", "physics")
 COLUMNS = ("run_id", *MODEL, "seed", *CASE, "metric", "frame", "value", "status", "chaotic")
 NETWORK, PERSISTENCE, COARSE = "network", "persistence", "coarse solver"
 EQUAL_COST, REFINED = "equal-cost solver", "reference scheme"
-KINDS = (NETWORK, PERSISTENCE, COARSE, EQUAL_COST, REFINED)
+ENSEMBLE = "ensemble"  # one sample, whatever it has of members: no test over seeds
+KINDS = (NETWORK, ENSEMBLE, PERSISTENCE, COARSE, EQUAL_COST, REFINED)
 TEXTS = ("run_id", "dataset", "mode", "correction", "net", "trajectory", "physics")
 TIMES = ("vorticity_correlation_time", "correlation_time")  # of the table, the first a model has
 ORDER = ("ONE", "NOG", "WIG")
+UNCERTAINTY = {"rollout_crps": "CRPS", "rollout_spread_skill": "spread/skill"}  # of the table
 SETS = {"test_interpolation": "interp.", "test_extrapolation": "extrap."}
 WHOLE = -1  # stands for the empty frame of whole-rollout metrics while grouping
 GROUP = (*MODEL, "test_set", "subset", "metric", "frame")
@@ -208,6 +210,11 @@ def cells(model: pd.DataFrame, sets: list[str]) -> dict[str, str]:
         cells["corr. time"] = f"{sign}{np.average(times['value'], weights=times['n']):.1f}"
     if len(ends):
         cells["diverged"] = f"{np.average(ends['diverged'], weights=ends['n']):.0%}"
+    for metric, label in UNCERTAINTY.items():
+        found = model[model["metric"] == metric].set_index("test_set")
+        if values := [found.loc[name, "value"] for name in sets if name in found.index]:
+            text = scientific if metric == "rollout_crps" else "{:.2f}".format
+            cells[label] = " / ".join(map(text, values))
     for label, text_of in (("ratio to ONE", _ratio), ("p", _p_value)):
         values = [text_of(row) for row in errors_of]
         if values:  # a dash or "too few seeds" stands once, numbers stand for each test set
@@ -221,7 +228,9 @@ def _legend(summary, settings) -> str:
     return (
         f"error: relative error over {horizon} frames, geometric mean over rollouts, then over "
         f"{seeds} seed{'s' if seeds > 1 else ''}; ×÷: its spread over seeds, a factor.\n"
-        "A diverged rollout counts with the largest error that one that has not diverged can "
+        + _OF_ENSEMBLES
+        * bool(set(UNCERTAINTY) & set(summary["metric"]))
+        + "A diverged rollout counts with the largest error that one that has not diverged can "
         "have.\n"
         f"corr. time: mean frames until decorrelated or diverged, all test sets; ≥ where some "
         f"never were within {long_horizon} frames.\n"
@@ -230,6 +239,13 @@ def _legend(summary, settings) -> str:
         "ratio to ONE (interp. / extrap.): of these errors. p: paired t-test over seeds on their "
         f"logarithms, with {MIN_SEEDS} seeds or more."
     )
+
+
+_OF_ENSEMBLES = (
+    "CRPS, spread/skill (interp. / extrap.): of the members over these frames; 1 where an ensemble "
+    "is as unsure as it is wrong.\nIts error is that of the members' mean; it has diverged where "
+    "one member has.\n"
+)
 
 
 def _value(row) -> str:

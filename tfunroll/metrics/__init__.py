@@ -1,8 +1,8 @@
 """How far a rollout is from its reference: functions in ``errors``, ``correlation``, ``flows``,
-``forces`` and ``observables``.
+``forces``, ``observables`` and ``ensembles``.
 
 Names are here. "mse@near" is the metric "mse" in the region "near" of a system, "mse@p" that of
-its channel p alone.
+its channel p alone, "coverage@0.9" that of an interval.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tfunroll.core import InputError, check_choice
-from tfunroll.metrics import correlation, errors, flows, forces, observables
+from tfunroll.metrics import correlation, ensembles, errors, flows, forces, observables
 from tfunroll.metrics.errors import diverged, stability_label
 from tfunroll.metrics.flows import StaggeredGrid
 from tfunroll.metrics.forces import Forces
@@ -27,6 +27,7 @@ __all__ = [
     "compute",
     "correlation",
     "diverged",
+    "ensembles",
     "errors",
     "flows",
     "forces",
@@ -50,9 +51,10 @@ class Metric:
     Attributes:
       kind: "rollout" (one value over the short horizon), "long" (one over the long horizon), "time"
         (one, in frames, over the long horizon) or "frame" (a value per frame).
-      description: for tables and axes.
       function: (rollout, reference) -> values, of kind "time" with the censored flags.
-      needs: what else it takes: "stepped", "grid", "forces", "observed", "lost".
+      description: for tables and axes.
+      needs: what else it takes: "stepped", "grid", "forces", "observed", "lost", "groups"; or
+        "members", in place of the rollout, and then "level".
       error: zero is perfect; models are compared by ratios, so on a logarithmic scale.
       blind_to: impostor -> why this metric cannot tell it from the reference, by definition.
     """
@@ -70,6 +72,7 @@ class Metric:
         return not {"forces", "observed"} & set(self.needs)
 
 
+_MEMBERS = dict.fromkeys(IMPOSTORS, "it judges an ensemble, not one rollout")
 _SAME_FLOW = {"wrong trajectory": "it has the statistics of the same flow"}
 _ELSEWHERE = {"shifted": "what is moved in space keeps it", **_SAME_FLOW}
 _VALUE = dict.fromkeys(IMPOSTORS, "a value of the rollout alone, compared with nothing")
@@ -82,6 +85,7 @@ METRICS = {
     "relative_error": Metric("rollout", "relative error", errors.relative_error),
     "rollout_mse": Metric("rollout", "mean squared error over frames", errors.rollout_mse),
     "mse": Metric("frame", "mean squared error", errors.mse),
+    "mae": Metric("frame", "mean absolute error", errors.mae),
     "nrmse": Metric("frame", "normalised RMSE", errors.nrmse),
     "relative_l2": Metric("frame", "relative L2 error", errors.relative_l2),
     "gap_closed": Metric(
@@ -207,7 +211,61 @@ METRICS = {
     "phase_error": Metric(
         "frame", "phase error of the lift [periods]", forces.phase_error, ("forces",)
     ),
+    "wasserstein": Metric(
+        "long",
+        "Wasserstein distance of the values",
+        ensembles.wasserstein,
+        blind_to={"permuted": "values have no place", **_ELSEWHERE},
+    ),
+    "energy_distance": Metric(
+        "long",
+        "energy distance of the values",
+        ensembles.energy_distance,
+        blind_to={"permuted": "values have no place", **_ELSEWHERE},
+    ),
+    "crps": Metric("frame", "CRPS", ensembles.crps, ("members",), blind_to=_MEMBERS),
+    "rollout_crps": Metric(
+        "rollout", "CRPS over frames", ensembles.rollout_crps, ("members",), blind_to=_MEMBERS
+    ),
+    "spread": Metric(
+        "frame", "spread", ensembles.spread, ("members",), error=False, blind_to=_MEMBERS
+    ),
+    "spread_skill": Metric(
+        "frame",
+        "spread over error of the mean",
+        ensembles.spread_skill,
+        ("members", "groups"),
+        error=False,
+        blind_to=_MEMBERS,
+    ),
+    "rollout_spread_skill": Metric(
+        "rollout",
+        "spread over error of the mean, over frames",
+        ensembles.rollout_spread_skill,
+        ("members", "groups"),
+        error=False,
+        blind_to=_MEMBERS,
+    ),
+    "coverage": Metric(
+        "frame",
+        "coverage of an interval",
+        ensembles.coverage,
+        ("members", "level"),
+        error=False,
+        blind_to=_MEMBERS,
+    ),
 }
+_OF_VALUES = ("wasserstein", "energy_distance")  # of an ensemble's: all members', not their mean's
+# What an evaluation measures of every ensemble.
+OF_MEMBERS = (
+    *("rollout_crps", "crps", "spread", "rollout_spread_skill", "spread_skill"),
+    f"coverage@{ensembles.LEVEL}",
+)
+
+
+def of_members(name: str) -> bool:
+    """Whether a metric judges an ensemble's members."""
+    return "members" in METRICS[name.partition("@")[0]].needs
 
 
 def check_metrics(names) -> None:
@@ -235,16 +293,25 @@ def check_defined(
     has_forces: bool = False,
     observables: Collection[str] = (),
     periodic: bool = True,
+    ensemble: bool = False,
 ) -> None:
-    """Raises InputError for a metric that this system does not have.
+    """Raises InputError for a metric that this system, or one rollout alone, does not have.
 
     Args: grid: of its flow. parts: names of regions and channels. has_forces: whether it has a
-      body. observables: names. periodic: whether its box is, along all axes.
+      body. observables: names. periodic: whether its box is, along all axes. ensemble: whether
+      there are members.
     """
     for name in names:
         base, _, part = name.partition("@")
         needs = METRICS[base].needs
-        if "observed" in needs:
+        if "members" in needs and not ensemble:
+            raise InputError(
+                f"metrics={name} judges an ensemble's members, and there is one rollout; allowed "
+                "with --ensemble or --stochastic; the CRPS of one rollout is mae"
+            )
+        if "level" in needs:
+            _level(name)
+        elif "observed" in needs:
             check_choice(f"metrics={name}: observable", part, observables)
         elif part:
             check_choice(f"metrics={name}: region", part, parts)
@@ -260,6 +327,20 @@ def check_defined(
             raise InputError(f"metrics={name} is defined for systems with a body alone")
 
 
+def _level(name: str) -> float:
+    """Of the interval in "coverage@0.9"; InputError if it is none."""
+    part = name.partition("@")[2]
+    try:
+        level = float(part) if part else ensembles.LEVEL
+    except ValueError:
+        level = 0.0
+    if not 0 < level < 1:
+        raise InputError(
+            f"metrics={name}: {part!r} must be a number between 0 and 1, such as coverage@0.9"
+        )
+    return level
+
+
 def compute(
     name: str,
     u: np.ndarray,
@@ -272,18 +353,23 @@ def compute(
     observed: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     lost: np.ndarray | None = None,
     coarse: np.ndarray | None = None,
+    members: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A metric of a batch of rollouts.
 
     Args:
-      u, r: rollout and reference over the long horizon, of the channels that count.
+      u, r: rollout and reference over the long horizon, of the channels that count; of an ensemble
+        the mean of its members.
       horizon: frames that "rollout" metrics average over.
       stepped: for errors.physics_residual, see there.
       grid: of a flow, for its metrics. forces: for those of forces.
       parts: name of a region or channel -> index of [sample, frame, *space, channel].
       observed: name of an observable -> its values in rollout and reference, [sample, frame].
-      lost: errors.diverged(u, r), if it is known.
+      lost: errors.diverged(u, r), if it is known; of an ensemble where any member has diverged.
       coarse: the coarse solver's rollout, for errors.gap_closed.
+      members: of an ensemble, [member, *u.shape]; distributions of values are those of all.
+      groups: what ensembles.spread_skill takes together, [sample].
     Returns:
       values, [sample] or for kind "frame" [sample, frame], and their status, same shape: "diverged"
       if the rollout has diverged within the frames that the value covers, "censored" or "ok".
@@ -298,24 +384,30 @@ def compute(
     if coarse is not None:
         coarse = errors.bounded(coarse, r, diverged(coarse, r))
         coarse = (coarse[parts[part]] if part and parts else coarse)[:, :horizon]
+    if "members" not in metric.needs and base not in _OF_VALUES:
+        members = None
+    if members is not None:
+        members = np.stack([errors.bounded(x, r, errors.diverged(x, r)) for x in members])
     if stepped is not None:
         stepped = np.where(lost.reshape(*lost.shape, *[1] * (r.ndim - 2)), r, stepped)
     if "observed" in metric.needs:
         observed = observed[part]
-    elif part:
+    elif part and "level" not in metric.needs:
         u, r = (field[parts[part]] for field in (u, r))
+        if members is not None:
+            members = np.stack([x[parts[part]] for x in members])
     gone = lost if metric.kind == "frame" else lost[:, -1]
     if metric.kind == "rollout":
         u, r, gone = u[:, :horizon], r[:, :horizon], lost[:, :horizon][:, -1]
-    more = {
-        "stepped": stepped,
-        "grid": grid,
-        "forces": forces,
-        "observed": observed,
-        "lost": lost,
-        "coarse": coarse,
-    }
-    values = metric.function(u, r, **{need: more[need] for need in metric.needs})
+        members = None if members is None else members[:, :, :horizon]
+    more = {"stepped": stepped, "grid": grid, "forces": forces, "observed": observed, "lost": lost}
+    more |= {"coarse": coarse, "groups": groups}
+    more["level"] = _level(name) if "level" in metric.needs else None
+    if base in _OF_VALUES and members is not None:
+        u = ensembles.pooled(members)
+    needs = [need for need in metric.needs if need != "members"]
+    rolled = u if needs == [*metric.needs] else members
+    values = metric.function(rolled, r, **{need: more[need] for need in needs})
     censored = np.bool_(False)
     if metric.kind == "time":
         values, censored = values

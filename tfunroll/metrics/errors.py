@@ -73,6 +73,15 @@ def mse(u: np.ndarray, r: np.ndarray) -> np.ndarray:
     return np.mean(_squared(u, r), axis=tuple(range(2, r.ndim)))
 
 
+def mae(u: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """mean over space and channels of |u − r|, in units of u: [sample, frame].
+
+    The CRPS of a deterministic forecast (metrics.ensembles.crps).
+    """
+    difference = np.abs(np.subtract(u, r, dtype=np.float64))
+    return np.mean(difference, axis=tuple(range(2, r.ndim)))
+
+
 def nrmse(u: np.ndarray, r: np.ndarray) -> np.ndarray:
     """sqrt(mse(u, r)) / sqrt(mean over the trajectory's frames, space and channels of r²).
 

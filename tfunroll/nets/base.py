@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfunroll.nets.initial import set_initial
 from tfunroll.nets.lanes import Dense
 from tfunroll.nets.layers import Conv
+from tfunroll.nets.weights import side_by_side
 
 
 class Net(keras.Model):
@@ -23,10 +24,12 @@ class Net(keras.Model):
       seed: of the initial weights.
       initial: how they are drawn, of initial.INITIAL.
     Attributes:
+      takes_seeds: that its layers do.
       features: what it sees and what its output means, where it was built for a System by
         ``build_for``, else None; not saved.
     """
 
+    takes_seeds = True
     features = None
     ARGUMENTS: tuple[str, ...] = ("out_channels", "boundary", "seed", "initial")
 
@@ -47,6 +50,11 @@ class Net(keras.Model):
         start = keras.initializers.GlorotUniform(seed=next(self._seeds))
         dtype = dtype or self.dtype_policy
         return Dense(units, use_bias=use_bias, kernel_initializer=start, dtype=dtype)
+
+    @staticmethod
+    def beside(nets):
+        """Networks of one architecture as one, see weights.side_by_side."""
+        return side_by_side(nets)
 
     def build(self, input_shape):
         self.call(tf.zeros((1, *input_shape[1:]), self.compute_dtype))  # each layer builds itself

@@ -42,7 +42,12 @@ class Description:
         return super().__new__(cls)
 
     def build_for(
-        self, system, mode: str = "correction", seed: int = 0, dtype: str = "float32"
+        self,
+        system,
+        mode: str = "correction",
+        seed: int = 0,
+        dtype: str = "float32",
+        stochastic: bool = False,
     ) -> Net:
         """The Keras model for a System's grid, boundaries and channels.
 
@@ -51,6 +56,7 @@ class Description:
           mode: "correction" of a coarse solver or "prediction", which may have other channels.
           seed: of the initial weights.
           dtype: of nets.DTYPES.
+          stochastic: for a Stochastic stepper, with twice the channels.
         Returns: the model, built; ``features`` says what it sees and what its output means.
         Raises:
           InputError: as nets.build, and for an unknown mode.
@@ -63,7 +69,7 @@ class Description:
             self.NAME,
             system.domain,
             features.in_channels,
-            features.out_channels,
+            features.out_channels * (2 if stochastic else 1),
             seed=seed,
             dtype=dtype,
             **options,

@@ -1,14 +1,13 @@
 """A network's trainable weights as one vector, and the network as a function of that vector."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import InputError
-from tfunroll.nets.base import Net
 from tfunroll.nets.lanes import apart
 
 
@@ -72,7 +71,7 @@ class Weights:
             )
         if flat.shape.rank == 1:
             return self._with(self._split(flat))
-        count, together = flat.shape[0], isinstance(self.net, Net)
+        count, together = flat.shape[0], getattr(self.net, "takes_seeds", False)
         nets = [self._with(self._split(one)) for one in ([flat] if together else tf.unstack(flat))]
 
         def side_by_side(x):
@@ -100,6 +99,16 @@ class Weights:
         parts = tf.split(flat, self._sizes, axis=-1)
         shapes = [[*flat.shape[:-1], *v.shape] for v in self._variables]
         return [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def side_by_side(nets: Sequence[keras.Model]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Networks of one architecture as one function, with the weights that they have now.
+
+    Args: nets: K models.
+    Returns: [K · batch, *space, in] -> [K · batch, *space, out], network after network.
+    """
+    weights = [Weights(net) for net in nets]
+    return weights[0].at(tf.stack([one.read() for one in weights]))
 
 
 def _check(net) -> None:

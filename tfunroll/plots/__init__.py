@@ -16,9 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tfunroll.evaluation.results import model_order
 from tfunroll.plots import channels, curved, flows
 from tfunroll.plots.curves import curves
+from tfunroll.plots.ensembles import ensembles
 from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import rollouts, spectra
-from tfunroll.plots.style import TITLES, Samples, finish, metadata
+from tfunroll.plots.style import STYLES, TITLES, Samples, finish, metadata
 from tfunroll.plots.training import training
 from tfunroll.systems.base import System
 
@@ -35,11 +36,11 @@ def plot_run(
 ) -> list[pathlib.Path]:
     """Writes the pictures of a run; returns their paths.
 
-    All systems: curves, and ``System.figures``. One dimension: rollouts over space and time, of
-    each channel, spectra. Two, in general: each channel of a case per test set, rollout.gif. Flows:
-    vorticity of a case per test set, evolution, rollout.gif, and spectra of periodic ones. Curved
-    grids: fields, values along the body, rollout.gif. Bodies: forces. PNG and PDF but for the
-    animation.
+    All systems: curves, ``System.figures``, ensembles where there are some. One dimension: rollouts
+    over space and time, of each channel, spectra. Two, in general: each channel of a case per test
+    set, rollout.gif. Flows: vorticity of a case per test set, evolution, rollout.gif, and spectra
+    of periodic ones. Curved grids: fields, values along the body, rollout.gif. Bodies: forces. PNG
+    and PDF but for the animation.
 
     Args:
       out_dir: an existing folder.
@@ -54,6 +55,10 @@ def plot_run(
         figures["training"] = training(histories)
     order = model_order(modality for modality, _ in samples)
     drawn = {m: samples[min(key for key in samples if key[0] == m)] for m in order}
+    if several := {name: s for name, s in drawn.items() if "members_at_point" in s}:
+        figures["ensembles"] = ensembles(several, summary, system, settings)
+        # a mean of members is no state of a flow; a network's own rollouts are drawn
+        drawn = {name: s for name, s in drawn.items() if name in STYLES or name not in several}
     paths = []
     if drawn and system.flow:
         sets = dict.fromkeys(next(iter(drawn.values()))["test_set"])

@@ -7,11 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tfunroll.evaluation.averages import FLOOR
-from tfunroll.evaluation.results import ORDER, sets_of
-from tfunroll.plots.style import TITLES, legend, styles_of
+from tfunroll.evaluation.results import sets_of
+from tfunroll.plots.style import TITLES, is_trained, legend, styles_of
 from tfunroll.systems.base import System
 
 ZERO = 1.01 * FLOOR  # an error up to this is that of an exact model, and is not drawn
+WIDE = 4  # bars that leave room for long labels
 BELOW = 0.03  # a baseline with less than this share of the best model's error is written, not drawn
 
 
@@ -31,7 +32,7 @@ def curves(summary: pd.DataFrame, system: System, settings: Mapping[str, object]
     handles = {}
     for ax in axes[::-1].flat:  # the lines of the upper row, with markers, replace those below
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    ordered = [name for name in handles if name in ORDER] + [n for n in handles if n not in ORDER]
+    ordered = sorted(handles, key=lambda name: not is_trained(name))
     legend(figure, ([handles[name] for name in ordered], ordered))
     return figure
 
@@ -50,7 +51,7 @@ def error_over_time(ax, summary: pd.DataFrame, lyapunov_time: float | None = Non
         places = (np.arange(8) + i % 8 / 8) * frames[-1] / 8
         every = np.unique(np.searchsorted(frames, places)).tolist()
         ax.plot(frames, line, markevery=every, **style.line(name))
-        lowest += [line.min()] if name in ORDER else []
+        lowest += [line.min()] if is_trained(name) else []
         if np.isfinite(spread).all():
             look = {"color": style.color, "alpha": 0.18, "linewidth": 0}
             ax.fill_between(frames, line / spread, line * spread, **look)
@@ -70,19 +71,20 @@ def bars(ax, summary: pd.DataFrame, long_horizon: int) -> None:
     part = summary[summary["metric"] == "relative_error"].set_index("modality")
     ends = summary[summary["metric"] == "divergence_time"].set_index("modality")["diverged"]
     styles = styles_of(part.index)
-    trained = [name for name in styles if name in ORDER]
+    trained = [name for name in styles if is_trained(name)]
     lowest, labels, tiny = np.inf, [], []
     for name, style in styles.items():
         value, spread = part.loc[name, ["value", "spread_seeds"]]
         lost = part.loc[name, "diverged"] == 1
-        if name not in ORDER:
+        if not is_trained(name):
             if not lost and (value > BELOW * lowest or np.isinf(lowest)):
                 ax.axhline(value, **style.line(name) | {"marker": ""})
             elif not lost:
                 tiny.append(f"{name}: {value:.0e}")
             continue
         at, gone = trained.index(name), ends.get(name, 0.0)
-        labels.append(name + (f"\n{gone:.0%} diverged\nin {long_horizon} frames" if gone else ""))
+        within = f" diverged\nin {long_horizon} frames" if len(trained) <= WIDE else "\ndiverged"
+        labels.append(name.replace(", ", "\n") + (f"\n{gone:.0%}{within}" if gone else ""))
         if value < ZERO:
             tiny.append(f"{name}: {value:.0e}")
             continue

@@ -38,6 +38,7 @@ BASELINE_STYLES = (
     Style("#E69F00", (0, (3, 1, 1, 1)), "v"),
     Style("#CC79A7", (0, (8, 3)), "D"),
 )
+ENSEMBLE_DASHES, ENSEMBLE_HATCH = (0, (1, 1)), "xx"  # in the colour of their members
 REFERENCE = {"color": "black", "linewidth": 2.2, "label": "reference"}
 ENDED = {"marker": "X", "markersize": 9, "markeredgecolor": "black", "linestyle": ""}
 TITLES = {
@@ -53,9 +54,20 @@ Drawn = Mapping[str, Mapping[str, np.ndarray]]  # the samples of one seed of eac
 def styles_of(modalities) -> dict[str, Style]:
     """Style of each modality present, in the order of the tables."""
     names = model_order(modalities)
-    others = [name for name in names if name not in STYLES]
+    others = [name for name in names if not is_trained(name)]
     more = {name: BASELINE_STYLES[i % 3] for i, name in enumerate(others)}
-    return {name: STYLES.get(name) or more[name] for name in names}
+    return {name: more.get(name) or _of_trained(name) for name in names}
+
+
+def is_trained(name: str) -> bool:
+    """Whether it is a modality, or an ensemble of one, such as "WIG, 4 seeds"."""
+    return name.partition(", ")[0] in STYLES
+
+
+def _of_trained(name):
+    modality, of_several, _ = name.partition(", ")
+    style = STYLES[modality]
+    return style._replace(dashes=ENSEMBLE_DASHES, hatch=ENSEMBLE_HATCH) if of_several else style
 
 
 def metadata(suffix: str, source: Mapping[str, object]) -> dict[str, str]:

@@ -146,6 +146,9 @@ class RunConfig:
     )
     modes: int = _flag(0, "network", "fno: wavenumbers per axis, in place of the size's", least=0)
 
+    stochastic: bool = _flag(
+        False, "network", "additive noise of learned amplitude in every step; needs --loss=crps"
+    )
     initial: str = _flag(
         "",
         "network",
@@ -211,7 +214,10 @@ class RunConfig:
         "supervised",
         "training",
         "supervised, physics (residual, no reference), mixed (residual one frame on), spectral or "
-        "h1, or a sum such as supervised+0.1*spectral",
+        "h1, or a sum such as supervised+0.1*spectral; crps with --stochastic",
+    )
+    members: int = _flag(
+        4, "training", "stochastic: rollouts of each sample, in training and evaluation", least=2
     )
     level_weights: str = _flag(
         "uniform",
@@ -225,10 +231,17 @@ class RunConfig:
         "buffer of the model's own states as starts, size:share of a batch:largest age in frames, "
         "such as 256:0.5:12; the age is the system's Lyapunov time if left out",
     )
-    average: float = _flag(
-        0.0,
+    average: str = _flag(
+        "0",
         "training",
-        "decay of a moving average of the weights, kept as the network, such as 0.999; 0 none",
+        "mean of the weights, kept as the network: decay of a moving one, such as 0.999; swa or "
+        "swa:part=0.25, of the last updates; 0 none",
+    )
+    subspace: str = _flag(
+        "",
+        "training",
+        "train a line, simplex:ends=3 or modalities (a line from ONE) of networks, whose middle "
+        "is the network; also with repulsion=1",
     )
     rematerialise: bool = _flag(
         False, "training", "recompute each step in the backward pass: less memory, more time"
@@ -252,6 +265,9 @@ class RunConfig:
     )
     starts: int = _flag(2, "evaluation", "start frames per test trajectory", least=1)
     metrics: tuple[str, ...] = _flag((), "evaluation", "comma list; the system's if empty", of=str)
+    ensemble: bool = _flag(
+        False, "evaluation", "evaluate the seeds of each modality as one ensemble, too"
+    )
     refined: tuple[int, ...] = _flag(
         (), "evaluation", "baselines: reference, refined n times", of=int, least=1
     )
@@ -280,6 +296,7 @@ class RunConfig:
         from tfunroll import options, systems
         from tfunroll.nets import building
         from tfunroll.stepping import levels
+        from tfunroll.training import averages, subspaces
         from tfunroll.training.replay import Replay
 
         paths = {f.name for f in fields(self) if f.metadata["path"]}
@@ -297,6 +314,8 @@ class RunConfig:
             coarse=options.write(*system.coarse_options(self.coarse)),
             level_weights=levels.str_of(self._levels(system)),
             replay=self.replay and str(Replay.read(self.replay, system.lyapunov_time)),
+            average=averages.plain(str(self.average)),
+            subspace=subspaces.plain(self.subspace),
             horizon=self.horizon or system.horizon,
             long_horizon=self.long_horizon or system.long_horizon,
             metrics=self.metrics or self._default_metrics(system),
@@ -475,8 +494,20 @@ class RunConfig:
             raise InputError(f"modalities={','.join(self.modalities)} names one twice")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise InputError("seeds must be different whole numbers of at least 0")
-        if not 0 <= self.average < 1:
-            raise InputError(f"average={self.average} must lie in [0, 1); 0 keeps none")
+        if self.ensemble and len(self.seeds) < 2 and not self.subspace:
+            raise InputError(
+                f"ensemble: seeds={self.seeds[0]} is one member; it needs two seeds at least"
+            )
+        if self.subspace and self.start_from:
+            raise InputError(
+                f"start_from={self.start_from!r}: the ends of subspace={self.subspace} would start "
+                "from one network, and repulsion does not part what is equal; leave one of them out"
+            )
+        if self.subspace.startswith("modalities") and "ONE" in self.modalities:
+            raise InputError(
+                f"subspace={self.subspace} goes from ONE to another modality; modalities allowed: "
+                "NOG, WIG"
+            )
         if not 0 < self.decay_rate <= 1:
             raise InputError(f"decay_rate={self.decay_rate} must lie in (0, 1]")
         if self.mode == "prediction" and self.through != "all":
@@ -537,6 +568,26 @@ class RunConfig:
             raise InputError(
                 f"level_weights={self.level_weights!r} are those of loss=supervised; allowed with "
                 f"loss={self.loss}: uniform"
+            )
+        if self.stochastic != (names == ["crps"]):
+            raise InputError(
+                f"stochastic={self.stochastic}, loss={self.loss}: the CRPS judges the members of a "
+                "stochastic stepper, whose noise vanishes under any other loss; give both "
+                "--stochastic and --loss=crps, or neither"
+            )
+        if self.stochastic and self.subspace.startswith("modalities"):
+            raise InputError(
+                f"subspace={self.subspace} has no CRPS; allowed with stochastic: line, simplex"
+            )
+        if self.replay and (self.stochastic or self.subspace):
+            raise InputError(
+                f"replay={self.replay} keeps states of one network without noise; leave out "
+                "replay, or subspace and stochastic"
+            )
+        if self.level_weights == "balanced" and self.subspace:
+            raise InputError(
+                f"level_weights=balanced measures one network; allowed with subspace="
+                f"{self.subspace}: uniform, last, discount, lyapunov"
             )
         for name in names:
             if name in losses.PERIODIC and not system.domain.periodic:
@@ -640,10 +691,13 @@ def translated(values: dict) -> dict:
     """Settings of earlier versions in today's fields.
 
     The part of a frame that the coarse solver of KS integrates had a field of its own,
-    ``solver_fraction``; it is an option of that solver now.
+    ``solver_fraction``; it is an option of that solver now. ``average`` was a number.
     """
     values = dict(values)
     fraction = values.pop("solver_fraction", 1.0)
     if fraction != 1:
         values["coarse"] = f"{values.get('coarse', '')}:fraction={fraction!r}"
+    average = values.get("average")
+    if isinstance(average, int | float) and not isinstance(average, bool):
+        values["average"] = repr(average) if average else "0"
     return values

@@ -6,6 +6,7 @@ RUN/<modality>/<seed>/                             checkpoints, events.out.tfeve
                                                    history.csv,
                                                    model.json, training.json,
                                                    results.csv, samples.npz
+RUN/<modality>/ensemble/                           results.csv, samples.npz of all seeds together
 RUN/baselines/                                     results.csv, samples.npz
 RUN/results.csv, summary.csv, *.png, *.pdf         gathered
 """
@@ -23,7 +24,7 @@ import pandas as pd
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from tfunroll import files, systems
-from tfunroll.core import InputError
+from tfunroll.core import MODALITIES, InputError
 from tfunroll.data import DataRecord, Dataset
 from tfunroll.runs.config import RunConfig, full_path
 from tfunroll.training.checkpoints import FINISHED, Outcome, finished_at
@@ -31,6 +32,7 @@ from tfunroll.training.records import HISTORY, read_history
 
 BASELINES = "baselines"
 SHARED = "shared"
+ENSEMBLE = "ensemble"
 COARSE = "coarse solver"
 
 
@@ -70,32 +72,45 @@ def shared_folder(config: RunConfig, seed: int) -> pathlib.Path:
     return network_folder(config, SHARED, seed)
 
 
+def ensemble_folder(config: RunConfig, modality: str) -> pathlib.Path:
+    """RUN/<modality>/ensemble."""
+    return pathlib.Path(config.out) / modality / ENSEMBLE
+
+
 def samples(out: pathlib.Path) -> dict[tuple[str, int], dict[str, np.ndarray]]:
     """What was kept for the pictures: (modality, seed) -> Evaluation.samples."""
-    paths = _of_networks(out, "samples.npz")
-    found = {network: _samples(path) for network, path in paths.items()}
+    found = {network: _samples(path) for network, path in of_networks(out, "samples.npz").items()}
+    for path in of_ensembles(out, "samples.npz").values():
+        arrays = _samples(path, "name")
+        found[str(arrays["name"]), 0] = arrays
     if (path := out / BASELINES / "samples.npz").exists():
         found[COARSE, 0] = _samples(path)
     return found
 
 
-def _samples(path):
+def _samples(path, *more):
     try:
         arrays = files.read_arrays(path)
-        if lacking := [name for name in SAMPLES if name not in arrays]:
+        if lacking := [name for name in (*SAMPLES, *more) if name not in arrays]:
             raise InputError(f"{path} lacks {', '.join(lacking)}")
     except InputError as error:
         raise InputError(f"{error}; scripts/evaluate.py --run=RUN makes it anew") from None
     return arrays
 
 
-def _of_networks(out: pathlib.Path, name: str) -> dict[tuple[str, int], pathlib.Path]:
+def of_networks(out: pathlib.Path, name: str) -> dict[tuple[str, int], pathlib.Path]:
     """(modality or SHARED, seed) -> the file of this name in RUN/<modality>/<seed>.
 
     Folders of other names, as of copies that somebody made, are left alone.
     """
     paths = [path for path in sorted(out.glob(f"*/*/{name}")) if path.parent.name.isdecimal()]
     return {(path.parent.parent.name, int(path.parent.name)): path for path in paths}
+
+
+def of_ensembles(out: pathlib.Path, name: str) -> dict[str, pathlib.Path]:
+    """Modality -> the file of this name in RUN/<modality>/ensemble."""
+    paths = {modality: out / modality / ENSEMBLE / name for modality in MODALITIES}
+    return {modality: path for modality, path in paths.items() if path.exists()}
 
 
 def save_samples(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
@@ -106,12 +121,12 @@ def save_samples(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
 
 def histories(out: pathlib.Path) -> dict[tuple[str, int], pd.DataFrame]:
     """What was recorded while training: (modality or SHARED, seed) -> read_history."""
-    return {network: read_history(p.parent) for network, p in _of_networks(out, HISTORY).items()}
+    return {network: read_history(p.parent) for network, p in of_networks(out, HISTORY).items()}
 
 
 def training_outcomes(out: pathlib.Path) -> dict[tuple[str, int], Outcome]:
     """(modality, seed) -> Trained.summary of each finished network."""
-    paths = _of_networks(out, FINISHED)
+    paths = of_networks(out, FINISHED)
     return {
         network: files.read_json(p, Outcome) for network, p in paths.items() if finished(p.parent)
     }

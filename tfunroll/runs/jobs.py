@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from tfunroll import data, machine, systems, user_modules, workers
@@ -17,7 +18,9 @@ from tfunroll.runs.config import RunConfig
 from tfunroll.runs.folder import (
     BASELINES,
     COARSE,
+    ENSEMBLE,
     check_data,
+    ensemble_folder,
     network_folder,
     save_samples,
     shared_folder,
@@ -25,7 +28,8 @@ from tfunroll.runs.folder import (
 )
 from tfunroll.runs.models import load_weights, save_description
 from tfunroll.runs.plan import Plan
-from tfunroll.training import callbacks
+from tfunroll.stepping.ensembles import Ensemble
+from tfunroll.training import callbacks, subspaces
 from tfunroll.training.checkpoints import FINISHED, Checkpoints, finished_at
 from tfunroll.training.fit import CHECKPOINTS, TrainingDivergedError
 from tfunroll.training.records import TensorBoardFiles
@@ -101,7 +105,17 @@ def _trainer(config: RunConfig):
 def _evaluator(config: RunConfig):
     """The evaluator of a configuration's stepper: likewise."""
     plan, dataset, stepper = _session(config)
-    return Evaluator(stepper, plan.system, dataset, plan.settings(dataset))
+    settings = plan.settings(dataset)
+    settings = settings if config.stochastic else settings.of_one()
+    return Evaluator(stepper, plan.system, dataset, settings)
+
+
+@functools.lru_cache(maxsize=1)
+def _ensemble(config: RunConfig, count: int):
+    """An ensemble of ``count`` networks of a configuration and its evaluator: likewise."""
+    plan, dataset, _ = _session(config)
+    ensemble = Ensemble([plan.stepper(plan.net(seed)) for seed in range(count)])
+    return ensemble, Evaluator(ensemble, plan.system, dataset, plan.settings(dataset))
 
 
 class _Report(callbacks.Callback):
@@ -169,7 +183,8 @@ def _train(config, modality, schedule, folders, shared=0):
     )
     for folder, outcome in zip(folders.values(), outcomes, strict=True):
         if not isinstance(outcome, TrainingDivergedError):
-            (folder / "results.csv").unlink(missing_ok=True)  # of the network before, if any
+            for name in (folder.name, ENSEMBLE):  # of the network before, if any
+                (folder.parent / name / "results.csv").unlink(missing_ok=True)
             write_json(folder / FINISHED, outcome.summary())
     for outcome in outcomes:
         if isinstance(outcome, TrainingDivergedError):
@@ -195,17 +210,50 @@ def evaluate_network(
     load_weights(network_folder(config, modality, seed), _session(config)[2].net)
     evaluation = _evaluator(config).run(labels_of(config, modality, seed))
     folder = network_folder(replace(config, out=into or config.out), modality, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_samples(folder, evaluation.samples)
-    results.write_checked_csv(
-        evaluation.results, folder / "results.csv"
-    )  # last: it says all is there
+    _save(evaluation.results, evaluation.samples, folder)
     if report:
         workers.report(1)
     whole = evaluation.results[evaluation.results["frame"].isna()]
     keys = ["metric", "test_set"]
     values = averages.combine(averages.scores(whole, [*keys, "seed"])["score"], keys)["value"]
     return {f"{metric}/{test_set}": v for (metric, test_set), v in values.dropna().items()}
+
+
+def evaluate_ensemble(
+    config: RunConfig, modality: str, seeds: Sequence[int], into: str = ""
+) -> None:
+    """Rolls the networks of a modality out together and writes their results, as one model's.
+
+    Of subspaces it is points of each seed's that roll out together, one model per seed.
+    """
+    subspace = subspaces.read(config.subspace)
+    if subspace is None:
+        name, groups = f"{modality}, {len(seeds)} seeds", {0: [(seed, None) for seed in seeds]}
+    else:
+        points = subspace.points()
+        name = f"{modality}, {len(points)} points"
+        groups = {seed: [(seed, point) for point in points] for seed in seeds}
+    evaluations = []
+    for number, members in groups.items():
+        ensemble, evaluator = _ensemble(config, len(members))
+        for (seed, point), net in zip(members, ensemble.nets, strict=True):
+            load_weights(network_folder(config, modality, seed), net, point)
+        labels = labels_of(config, modality, number) | {
+            "run_id": f"{pathlib.Path(config.out).name}/{modality}/{ENSEMBLE}",
+            "modality": name,
+            "kind": results.ENSEMBLE,
+        }
+        evaluations.append(evaluator.run(labels))
+    table = pd.concat([evaluation.results for evaluation in evaluations], ignore_index=True)
+    folder = ensemble_folder(replace(config, out=into or config.out), modality)
+    _save(table, evaluations[0].samples | {"name": np.array(name)}, folder)
+    workers.report(1)
+
+
+def _save(table, samples, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    save_samples(folder, samples)
+    results.write_checked_csv(table, folder / "results.csv")  # last: it says all is there
 
 
 def show_results(config: RunConfig, modality: str, seed: int, metrics: dict[str, float]) -> None:
@@ -235,7 +283,7 @@ def evaluate_baselines(config: RunConfig, into: str = "") -> None:
     evaluations = baselines(
         plan.system,
         dataset,
-        plan.settings(dataset),
+        plan.settings(dataset).of_one(),
         stepper,
         labels_of(config, "", 0),
         config.coarse,

@@ -1,6 +1,7 @@
 """A trained network with its stepper: described beside its checkpoints, and loaded."""
 
 import pathlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,12 +14,14 @@ from tfunroll.nets import keras
 from tfunroll.nets.weights import Weights
 from tfunroll.runs.config import RunConfig
 from tfunroll.runs.plan import Plan
-from tfunroll.runs.trained import TrainedStepper
+from tfunroll.runs.trained import TrainedEnsemble, TrainedStepper
+from tfunroll.stepping.ensembles import Ensemble
 from tfunroll.stepping.features import Features, SavedFeatures
 from tfunroll.training.checkpoints import Checkpoints
 from tfunroll.training.fit import CHECKPOINTS
 
 FILE = "model.json"
+Alpha = float | Sequence[float] | None
 
 
 class Description(TypedDict):
@@ -69,7 +72,8 @@ def describe(path: str | pathlib.Path) -> tuple[RunConfig, Features]:
     except InputError as error:
         raise InputError(
             f"path={str(path)!r} holds no trained network ({error}); a network's folder is "
-            f"RUN/<modality>/<seed>, networks that come along are {', '.join(pretrained())}"
+            "RUN/<modality>/<seed>, all seeds together are RUN/<modality>, networks that come "
+            f"along are {', '.join(pretrained())}"
         ) from None
     now = systems.get(config.system).features(config.mode)
     for name in ("in_channels", "out_channels"):
@@ -107,31 +111,50 @@ def check_start(path: pathlib.Path, config: RunConfig) -> None:
             raise InputError(f"start_from: its networks have {name}={theirs}, this run {ours}")
 
 
-def load_weights(path: str | pathlib.Path, net: keras.Model) -> None:
+def load_weights(path: str | pathlib.Path, net: keras.Model, alpha: Alpha = None) -> None:
     """Gives a network the weights of the training in ``path``.
 
+    Args: alpha: of a subspace, its point, see subspaces.mixed.
     Raises: InputError: if there are none, or those of another network.
     """
     weights = Weights(net)
-    weights.write(Checkpoints(located(path) / CHECKPOINTS).weights(weights.part()))
+    weights.write(Checkpoints(located(path) / CHECKPOINTS).weights(weights.part(), alpha))
 
 
-def load(path: str | pathlib.Path) -> TrainedStepper:
-    """Loads a trained network with its solver.
+def networks(path: str | pathlib.Path) -> list[pathlib.Path]:
+    """The folders of the networks in RUN/<modality>/<seed>, itself, or in RUN/<modality>."""
+    path = pathlib.Path(path).expanduser()
+    found = [p.parent for p in path.glob(f"*/{FILE}") if p.parent.name.isdecimal()]
+    return sorted(found, key=lambda p: int(p.name)) or [path]
+
+
+def load(path: str | pathlib.Path, how: str = "rollouts", alpha: Alpha = None) -> TrainedStepper:
+    """Loads a trained network with its solver, or all seeds of a modality.
 
     Args:
-      path: RUN/<modality>/<seed>, or the name of a network that comes with the package, such as
-        "ks-correction-small".
+      path: RUN/<modality>/<seed>, or RUN/<modality> for an Ensemble, or the name of a network that
+        comes with the package, such as "ks-correction-small".
+      how: of an Ensemble: "rollouts", members apart, or "steps", their mean in every step.
+      alpha: of networks trained as a subspace: of a line the share of its second end, in [0, 1],
+        of any the coordinates of a point; the middle if None.
     Returns:
       see trained.TrainedStepper: ``rollout(state, params, frames)``, ``bind(params)`` and ``net``,
-      the Keras model.
+      the Keras model; of several seeds a trained.TrainedEnsemble, with ``nets``.
     Raises:
       InputError: if the folder holds no trained network that fits its system, or a user's own whose
         file is gone or has changed.
     """
-    path = pathlib.Path(path).expanduser()
+    found = networks(path)
+    loaded = [_load(folder, alpha) for folder in found]
+    if found == [pathlib.Path(path).expanduser()]:
+        return loaded[0]
+    ensemble = Ensemble([trained.stepper for trained in loaded], how)
+    return TrainedEnsemble(ensemble, loaded[0].system)
+
+
+def _load(path, alpha):
     config, features = describe(path)
     plan = Plan(config)
     net = plan.net(seed=0)
-    load_weights(path, net)
+    load_weights(path, net, alpha)
     return TrainedStepper(plan.stepper(net, features), plan.system)

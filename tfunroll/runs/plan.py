@@ -16,6 +16,7 @@ from tfunroll.runs.config import RunConfig
 from tfunroll.stepping import levels
 from tfunroll.stepping.features import Features
 from tfunroll.stepping.losses import (
+    CRPS,
     H1,
     Loss,
     Mixed,
@@ -26,8 +27,10 @@ from tfunroll.stepping.losses import (
     terms,
 )
 from tfunroll.stepping.steppers import Prediction
+from tfunroll.stepping.stochastic import Stochastic
 from tfunroll.systems import System
 from tfunroll.systems.base import TEST_SPLITS
+from tfunroll.training import averages, subspaces
 from tfunroll.training.callbacks import Callback, Checkpoint, Validation
 from tfunroll.training.emulation import emulate
 from tfunroll.training.replay import Replay
@@ -54,6 +57,11 @@ class Plan:
         """What the network sees."""
         return self.system.features(self.config.mode)
 
+    @property
+    def net_channels(self) -> int:
+        """That the network makes; with noise its amplitudes too."""
+        return self.features.out_channels * (2 if self.config.stochastic else 1)
+
     def net(self, seed: int) -> keras.Model:
         """The network with the initial weights of ``seed``."""
         config = self.config
@@ -61,7 +69,7 @@ class Plan:
             config.net,
             self.system.domain,
             self.features.in_channels,
-            self.features.out_channels,
+            self.net_channels,
             size=config.size or None,
             width=config.width or None,
             depth=config.depth or None,
@@ -76,14 +84,14 @@ class Plan:
         """Tries a user's own network out: InputError for one that cannot be trained."""
         config = self.config
         if user_modules.is_path(config.net):
-            channels = self.features.in_channels, self.features.out_channels
+            channels = self.features.in_channels, self.net_channels
             jit = config.jit != "off"
             own.check(config.net, self.system.domain, *channels, config.precision, jit)
 
     def stepper(self, net: keras.Model, features: Features | None = None) -> Stepper:
         """The stepper around a network; ``features``: those that it was trained with."""
         config = self.config
-        return self.system.stepper(
+        stepper = self.system.stepper(
             net,
             features or self.features,
             config.mode,
@@ -91,6 +99,7 @@ class Plan:
             config.coarse,
             config.residual,
         )
+        return Stochastic(stepper, config.members) if config.stochastic else stepper
 
     @functools.cached_property
     def loss(self) -> Loss:
@@ -101,6 +110,7 @@ class Plan:
             "mixed": lambda: Mixed(self.system.reference()),
             "spectral": Spectral,
             "h1": H1,
+            "crps": lambda: CRPS(self.config.members),
         }
         each = [(factor, make[name]()) for factor, name in terms(self.config.loss)]
         each = [loss if factor == 1 else factor * loss for factor, loss in each]
@@ -140,6 +150,7 @@ class Plan:
         stepper = self.stepper(self.net(config.seeds[0]))
         if config.through == "emulator" and "WIG" in config.modalities:
             stepper = replace(stepper, emulator=self.emulator(dataset))
+        updates = sum(stage.updates for stage in config.stages())
         return Trainer(
             stepper,
             dataset.splits["train"],
@@ -149,7 +160,8 @@ class Plan:
             callbacks=callbacks,
             jit=config.jit != "off",
             rematerialise=config.rematerialise,
-            average=config.average,
+            subspace=subspaces.read(config.subspace),
+            average=averages.read(config.average, updates),
             replay=Replay.read(config.replay) if config.replay else None,
             initial=lambda seed: Weights(self.net(seed)).read().numpy(),
         )
@@ -171,7 +183,10 @@ class Plan:
         )
 
     def settings(self, dataset: Dataset) -> Settings:
-        """How the configuration evaluates on a dataset; own data may lack test sets."""
+        """How the configuration evaluates on a dataset; own data may lack test sets.
+
+        Those of one network leave out metrics of ensembles: Settings.of_one.
+        """
         config = self.config
         present = tuple(name for name in TEST_SPLITS if name in dataset.splits)
         return Settings(

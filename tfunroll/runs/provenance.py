@@ -14,13 +14,18 @@ from tfunroll.runs.environment import environment
 
 FILE = "evaluation.json"
 SETTINGS = RunConfig.names("evaluation")
+LATER = {"ensemble": False}  # settings that records of earlier versions lack
 
 
 # SETTINGS with their types; "data": with the fingerprint; "environment": code version, precision,
 # device; "run": the run's folder where the evaluation was written to another.
 Record = TypedDict(
     "Record",
-    {f.name: f.type for f in fields(RunConfig) if f.name in SETTINGS}
+    {
+        f.name: NotRequired[f.type] if f.name in LATER else f.type
+        for f in fields(RunConfig)
+        if f.name in SETTINGS
+    }
     | {"data": DataRecord, "environment": dict[str, str], "run": NotRequired[str]},
 )
 
@@ -38,7 +43,7 @@ def read(out: pathlib.Path) -> Record:
       InputError: if there is none, as in folders of earlier versions.
     """
     try:
-        return files.read_json(out / FILE, Record)
+        return {**LATER, **files.read_json(out / FILE, Record)}
     except InputError as error:
         raise InputError(f"{error}; scripts/evaluate.py --run={out} makes it anew") from None
 

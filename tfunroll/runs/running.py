@@ -20,13 +20,17 @@ from tfunroll.runs.config import RunConfig
 from tfunroll.runs.environment import describe_environment, environment
 from tfunroll.runs.folder import (
     BASELINES,
+    ENSEMBLE,
     SHARED,
     check_folder,
+    ensemble_folder,
     finished,
     free_folder,
     histories,
     locked,
     network_folder,
+    of_ensembles,
+    of_networks,
     read_config,
     samples,
     start_folder,
@@ -35,6 +39,7 @@ from tfunroll.runs.folder import (
 )
 from tfunroll.runs.jobs import (
     evaluate_baselines,
+    evaluate_ensemble,
     evaluate_network,
     load_data,
     show_results,
@@ -154,6 +159,8 @@ def complete(config: RunConfig) -> bool:
     folders = [network_folder(config, m, seed) for m in config.modalities for seed in config.seeds]
     trained = all(finished(folder) for folder in folders)
     folders.append(pathlib.Path(config.out) / BASELINES)
+    if config.ensemble:
+        folders += [ensemble_folder(config, modality) for modality in config.modalities]
     return trained and all((folder / "results.csv").exists() for folder in folders)
 
 
@@ -190,6 +197,8 @@ def evaluate(out: pathlib.Path, into: str = "", **settings) -> str:
             for m, seed in networks
         ]
         tasks.append(workers.Task(BASELINES, evaluate_baselines, (config, str(staging))))
+        if config.ensemble:
+            tasks += _ensemble_tasks(config, networks, str(staging))
         count = worker_count(config)
         outcome = workers.run_tasks(tasks, count, len(tasks), "evaluation", [lock])
         if error := failures.error_of(outcome, "the results before stand"):
@@ -212,6 +221,10 @@ def _take_over(out: pathlib.Path) -> None:
     ready = out / READY
     if not ready.exists():
         return
+    record = ready / provenance.FILE  # the last one to be moved
+    if record.exists() and not provenance.read(ready)["ensemble"]:
+        for old in out.glob(f"*/{ENSEMBLE}"):
+            shutil.rmtree(old)
     for path in sorted(path for path in ready.rglob("*") if path.is_file()):
         new = out / path.relative_to(ready)
         new.parent.mkdir(parents=True, exist_ok=True)
@@ -257,7 +270,9 @@ def gather(out: pathlib.Path) -> str:
 
 def saved_results(out: pathlib.Path) -> pd.DataFrame | None:
     """The results of all models of a run in one table; None if there are none yet."""
-    parts = sorted(out.glob("*/*/results.csv")) + sorted(out.glob(f"{BASELINES}/results.csv"))
+    name = "results.csv"
+    parts = [*of_networks(out, name).values(), *of_ensembles(out, name).values()]
+    parts += out.glob(f"{BASELINES}/{name}")
     if not parts:
         return None
     return pd.concat([results.read_csv(part) for part in parts], ignore_index=True)
@@ -290,6 +305,27 @@ def _training_tasks(config, out):
             tasks.append(workers.Task(_name(modality, seeds), train_networks, arguments, after))
     if not (out / BASELINES / "results.csv").exists():
         tasks.append(workers.Task(BASELINES, evaluate_baselines, (config,)))
+    if config.ensemble:
+        networks = [(modality, seed) for modality in config.modalities for seed in config.seeds]
+        for task in _ensemble_tasks(config, networks):
+            modality = task.arguments[1]
+            after = tuple(_name(modality, seeds) for seeds in _groups(config))
+            if not (ensemble_folder(config, modality) / "results.csv").exists():
+                tasks.append(replace(task, after=after))
+    return tasks
+
+
+def _ensemble_tasks(config, networks, into="") -> list[workers.Task]:
+    """Of the modalities among (modality, seed)s; InputError for one of a single seed."""
+    tasks = []
+    for modality in dict.fromkeys(modality for modality, _ in networks):
+        seeds = [seed for name, seed in networks if name == modality]
+        if len(seeds) < 2 and not config.subspace:
+            raise InputError(
+                f"ensemble: {modality} has one trained network, seed {seeds[0]}; it needs two"
+            )
+        arguments = (config, modality, seeds, into)
+        tasks.append(workers.Task(f"{modality} {ENSEMBLE}", evaluate_ensemble, arguments))
     return tasks
 
 
@@ -333,4 +369,4 @@ def _check_fit(config, dataset):
             f"refined={','.join(map(str, config.refined))} is not for system={system.name}, which "
             "has no solvers to refine"
         )
-    check_fit(system, dataset, Plan(config).settings(dataset))
+    check_fit(system, dataset, Plan(config).settings(dataset), config.ensemble or config.stochastic)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfunroll import systems
 from tfunroll.core import InputError, compilable
 from tfunroll.files import check_writable
-from tfunroll.runs.models import describe, load
+from tfunroll.runs.models import describe, load, networks
 
 
 class _Exported(tf.Module):
@@ -15,7 +15,8 @@ class _Exported(tf.Module):
 
     def __init__(self, stepper, state, params):
         super().__init__()
-        self.weights = [v.value for v in stepper.net.variables]
+        nets = getattr(stepper, "nets", None) or [stepper.net]
+        self.weights = [v.value for net in nets for v in net.variables]
 
         @tf.function(input_signature=[state, params], autograph=False)
         def step(state, params):
@@ -26,6 +27,8 @@ class _Exported(tf.Module):
 
 def export(path: str | pathlib.Path, out: str | pathlib.Path) -> str:
     """Writes the network of RUN/<modality>/<seed> with its solver as a SavedModel.
+
+    Of RUN/<modality> it is the Ensemble of steps: the mean increment of all seeds.
 
         model = tf.saved_model.load(out)
         state = model.step(state, params)
@@ -39,8 +42,9 @@ def export(path: str | pathlib.Path, out: str | pathlib.Path) -> str:
       InputError: if ``path`` holds no trained network, or one that corrects an external solver, or
         ``out`` cannot be written.
     """
-    config, _ = describe(path)
-    system, stepper = systems.get(config.system), load(path).stepper
+    path = pathlib.Path(path).expanduser()
+    config, _ = describe(networks(path)[0])
+    system, stepper = systems.get(config.system), load(path, how="steps").stepper
     if not compilable(stepper):
         raise InputError(
             f"run={str(path)!r} corrects a solver outside TensorFlow, which a SavedModel cannot "

@@ -12,7 +12,7 @@ from tfunroll.core import InputError, Params, State, Step, Stepper, compilable
 from tfunroll.files import check_writable
 from tfunroll.solvers.external import solver_errors
 from tfunroll.stepping import steppers
-from tfunroll.stepping.unrolling import rollout
+from tfunroll.stepping.unrolling import Numbered, numbered, rollout
 from tfunroll.systems import System
 
 DTYPES = ("float32", "float64")
@@ -28,6 +28,7 @@ class Rollout:
     Attributes:
       states: [batch, frame, *space, channel] NumPy; frame k is k + 1 frames after ``start``.
       start: the states it began from, [batch, *space, channel].
+      members: of an Ensemble [member, batch, frame, *space, channel], whose mean ``states`` is.
       params: by name, each [batch].
       system: whose states these are.
     """
@@ -36,6 +37,7 @@ class Rollout:
     start: np.ndarray
     params: Mapping[str, np.ndarray]
     system: System = field(repr=False)
+    members: np.ndarray | None = field(default=None, repr=False)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.array(self.states, dtype, copy=copy)
@@ -68,7 +70,8 @@ class Rollout:
 
         if not -len(self.states) <= sample < len(self.states):
             raise InputError(f"sample={sample}: the rollout has {len(self.states)} samples")
-        rows = {"network": self.states[sample]}
+        name = "network" if self.members is None else "mean of members"
+        rows = {name: self.states[sample]}
         if reference is not None:
             if np.shape(reference) != self.states.shape:
                 raise InputError(
@@ -102,11 +105,21 @@ class TrainedStepper:
     """
 
     def __init__(self, stepper: Stepper, system: System):
-        self.stepper, self.system, self.net = stepper, system, stepper.net
+        self.stepper, self.system = stepper, system
         self._programs: dict[int, object] = {}
 
+    @property
+    def net(self):
+        """The Keras model."""
+        return self.stepper.net
+
+    @property
+    def unwrapped(self) -> Stepper:
+        """The stepper itself, for graphs; see steppers.unwrapped."""
+        return self.stepper
+
     def __getattr__(self, name: str):
-        if name in ("stepper", "net", "_programs"):  # a copy that is not made yet
+        if name in ("stepper", "_programs"):  # a copy that is not made yet
             raise AttributeError(name)
         return getattr(self.stepper, name)
 
@@ -117,19 +130,17 @@ class TrainedStepper:
           InputError: a parameter that is missing, unknown, outside its range or of a wrong shape;
             a state of another shape or dtype. In a graph of one's own nothing is checked.
         """
-        stepper = self.stepper
-        if self.net is not stepper.net:  # such as one whose weights are an argument
-            stepper = steppers.with_net(stepper, self.net)
-        if not tf.executing_eagerly() or stepper is not self.stepper or through != "all":
-            return steppers.bind(stepper, params, through)
+        if not tf.executing_eagerly() or through != "all":
+            return steppers.bind(self.stepper, params, through)
         self._check_names(params)
 
-        def step(state: State) -> State:
-            state, given = self._checked(state, params)
+        def step(k, state: State) -> State:
+            state, given = self._checked_states(state, params)
+            number = None if k is None or not self._draws else tf.convert_to_tensor(k)
             with solver_errors():
-                return self._program(1)(state, given)[:, 0]
+                return self._program(1)(state, given, number)[:, 0]
 
-        return step
+        return Numbered(step)
 
     def rollout(self, state: np.ndarray, params: Values, frames: int) -> Rollout:
         """Steps states ``frames`` frames on.
@@ -146,30 +157,46 @@ class TrainedStepper:
         start, given = self._checked(state, params)
         if not np.isfinite(start).all():
             raise InputError("state holds NaN or infinity")
+        states, members = self._roll(start, given, int(frames))
+        named = {name: value.numpy() for name, value in given.items()}
+        return Rollout(states, start.numpy(), named, self.system, members)
+
+    def _roll(self, start, given, frames) -> tuple[np.ndarray, np.ndarray | None]:
+        """The frames, and of an ensemble those of its members."""
         fixed = compilable(self.stepper)
-        length = FRAMES_PER_CALL if fixed else int(frames)
+        length = FRAMES_PER_CALL if fixed else frames
         parts, now = [], start
         with solver_errors():
-            for _ in range(0, frames, length):
-                parts.append(self._program(length)(now, given).numpy())
+            for done in range(0, frames, length):
+                parts.append(self._program(length)(now, given, tf.constant(done)).numpy())
                 now = tf.constant(parts[-1][:, -1])
-        states = np.concatenate(parts, 1)[:, :frames]
-        return Rollout(
-            states, start.numpy(), {name: v.numpy() for name, v in given.items()}, self.system
-        )
+        return np.concatenate(parts, 1)[:, :frames], None
+
+    @property
+    def _draws(self) -> bool:
+        """Whether its steps have noise."""
+        return hasattr(self.stepper, "keyed")
 
     def _program(self, frames: int):
-        """(states, parameters) -> that many frames; compiled once for each shape and dtype."""
+        """(states, parameters, number of the first) -> that many frames; compiled once for each
+        shape and dtype. Without a number noise is drawn anew."""
         if frames not in self._programs:
 
-            def run(state: State, params: Params) -> tf.Tensor:
+            def run(state: State, params: Params, first: tf.Tensor | None) -> tf.Tensor:
                 step = self.stepper.bind(params)
-                return step(state)[:, None] if frames == 1 else rollout(step, state, frames)
+                if frames == 1:
+                    return numbered(step, first)(state)[:, None]
+                later = Numbered(lambda k, state: numbered(step, first + k)(state))
+                return rollout(later, state, frames)
 
             self._programs[frames] = tf.function(
                 run, jit_compile=compilable(self.stepper), autograph=False
             )
         return self._programs[frames]
+
+    def _checked_states(self, states, params):
+        """What a bound step is given."""
+        return self._checked(states, params)
 
     def _checked(self, state, params) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """State and parameters as tensors of one dtype, each parameter [batch]."""
@@ -233,6 +260,44 @@ class TrainedStepper:
             advice = ": a trajectory; give one frame of it, such as state[:, 0]"
         needed = ", ".join(["batch", *map(str, wanted)])
         raise InputError(f"state has shape {shape}, needed: ({needed}){advice}")
+
+
+class TrainedEnsemble(TrainedStepper):
+    """All seeds of a modality with their solver, checked as a TrainedStepper.
+
+        trained = tfunroll.load("runs/mine/WIG")
+        trained.rollout(state, {"domain_size": 8.0}, frames=100).members
+
+    A Rollout is the mean of the members', and has them beside it. ``bind`` is the Ensemble's: with
+    how="rollouts" its states are those that ``start`` makes, and ``members`` tells them apart.
+
+    Attributes:
+      stepper: the stepping.ensembles.Ensemble; its other attributes are found here too.
+      nets: the members' Keras models; there is no ``net``.
+    """
+
+    def _roll(self, start, given, frames):
+        if self.how == "steps":
+            return super()._roll(start, given, frames)
+        states, _ = super()._roll(self.stepper.start(start), given, frames)
+        members = states.reshape(self.count, -1, *states.shape[1:])
+        return members.mean(0), members
+
+    @property
+    def _draws(self) -> bool:
+        return hasattr(self.steppers[0], "keyed")
+
+    def _checked_states(self, states, params):
+        if self.how == "steps":
+            return super()._checked_states(states, params)
+        if not np.ndim(states) or len(states) % self.count:
+            raise InputError(
+                f"state has shape {np.shape(states)}, which is not that of {self.count} members; "
+                "start(state) makes it"
+            )
+        states = np.asarray(states)
+        each = states.reshape(self.count, -1, *states.shape[1:])[0]
+        return tf.convert_to_tensor(states), self._checked(each, params)[1]
 
 
 def _save(figure, path: pathlib.Path) -> None:

@@ -7,6 +7,7 @@ gives a value per sample. A loss of your own is a subclass with ``bind``.
 """
 
 import abc
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -18,7 +19,7 @@ from tfunroll.core import InputError, Params, Solver, State, Stepper, check_choi
 from tfunroll.stepping.levels import UNIFORM, Balanced, Levels, relative
 from tfunroll.stepping.unrolling import LevelLoss, Unrolling
 
-LOSSES = ("supervised", "physics", "mixed", "spectral", "h1")
+LOSSES = ("supervised", "physics", "mixed", "spectral", "h1", "crps")
 PERIODIC = ("spectral", "h1")  # these need a periodic box
 BY_REFERENCE = ("physics", "mixed")  # and these the solver that made the data
 
@@ -56,15 +57,19 @@ def mean_squared_error(
       active: where a channel counts, [*space, channel] bool; None: everywhere.
       std: of each channel, in units of which it counts; empty: as it is.
     """
-    difference = tf.math.squared_difference(state[..., :channels], target[..., :channels])
+    squares = tf.math.squared_difference(state[..., :channels], target[..., :channels])
     if std:
-        difference /= tf.constant(np.square(std[:channels]), difference.dtype)
-    axes = list(range(1, difference.shape.rank))
-    if active is None:
-        return tf.reduce_mean(difference, axes)
-    counts = active[..., :channels]
+        squares /= tf.constant(np.square(std[:channels]), squares.dtype)
+    return _mean(squares, None if active is None else active[..., :channels])
+
+
+def _mean(values, counts=None):
+    """Over space and channels, where these count: [batch]."""
+    axes = list(range(1, values.shape.rank))
+    if counts is None:
+        return tf.reduce_mean(values, axes)
     # tf.where, not a product: what is not finite where nothing counts has no say
-    counted = tf.where(tf.constant(counts), difference, 0)
+    counted = tf.where(tf.constant(counts), values, 0)
     return tf.reduce_mean(counted, axes) / float(counts.mean())
 
 
@@ -78,6 +83,7 @@ class Loss(abc.ABC):
       ahead: frames after the last step's that it needs, 0 or 1. With 1 a step's target is that of
         the step and the one after it, side by side by channels, [batch, *space, 2 · channels].
       balanced: whether its levels' weights are measured while training goes on (levels.Balanced).
+      members: rollouts of each sample that it compares; they stand one after the other.
     """
 
     compilable: bool = True
@@ -85,6 +91,7 @@ class Loss(abc.ABC):
     solvers: tuple[Solver, ...] = ()
     balanced: bool = False
     ahead: int = 0
+    members: int = 1
 
     @abc.abstractmethod
     def bind(self, params: Params) -> LevelLoss:
@@ -135,8 +142,7 @@ class Supervised(Loss):
     std: tuple[float, ...] = ()
 
     def fitted(self, stepper: Stepper) -> Loss:
-        fitted, features = _fitted(self, stepper), getattr(stepper, "features", None)
-        return fitted if features is None or self.std else replace(fitted, std=features.std)
+        return _in_units(_fitted(self, stepper), stepper)
 
     @property
     def balanced(self) -> bool:
@@ -331,10 +337,70 @@ def _per_channel(modes):
 
 
 @dataclass(frozen=True, eq=False)
+class CRPS(Loss):
+    """Fair continuous ranked probability score of a stochastic stepper's members, level by level.
+
+        1/M Σ_i |x_i − y| − 1/(M (M − 1)) Σ_{i<j} |x_i − x_j|
+
+    mean over space and channels, in units of ``std``. It is least, on average, where members and
+    truth are of one distribution, so that noise is trained to be as large as what is not known.
+
+    Attributes:
+      members: M, at least 2; the batch takes as many times the memory.
+      channels, active, std: as in Supervised.
+    References: Gneiting & Raftery, JASA 102, 359 (2007); Ferro, QJRMS 140, 1917 (2014).
+    """
+
+    members: int = 4
+    channels: int | None = None
+    active: np.ndarray | None = None
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        if isinstance(self.members, bool) or not isinstance(self.members, int) or self.members < 2:
+            raise InputError(
+                f"members={self.members!r} of the CRPS must be at least 2: one has no spread, and "
+                "its fair score divides by zero"
+            )
+
+    def fitted(self, stepper: Stepper) -> Loss:
+        if not hasattr(stepper, "keyed"):
+            raise InputError(
+                f"the CRPS judges the members of a stochastic stepper, and a "
+                f"{type(stepper).__name__} has none; needed: a Stochastic"
+            )
+        return _in_units(_fitted(self, stepper), stepper)
+
+    def bind(self, params: Params) -> LevelLoss:
+        count = self.members
+
+        def level_loss(k, before, after, target):
+            x = tf.unstack(tf.reshape(after, [-1, count, *after.shape[1:]]), axis=1)
+            y = target[::count]
+            error = tf.add_n([self._distance(one, y) for one in x]) / count
+            pairs = [self._distance(a, b) for a, b in itertools.combinations(x, 2)]
+            score = error - tf.add_n(pairs) / (count * (count - 1))
+            # one value a sample, whose mean it remains; XLA has no gradient of tf.repeat in a loop
+            return tf.reshape(score[:, None] * tf.ones([count], score.dtype), [-1])
+
+        return level_loss
+
+    def _distance(self, a, b):
+        distance = tf.abs(a[..., : self.channels] - b[..., : self.channels])
+        if self.std:
+            distance /= tf.constant(self.std[: self.channels], distance.dtype)
+        return _mean(distance, None if self.active is None else self.active[..., : self.channels])
+
+
+@dataclass(frozen=True, eq=False)
 class Sum(Loss):
     """The sum of several losses, such as a distance and a penalty."""
 
     terms: tuple[Loss, ...]
+
+    @property
+    def members(self) -> int:
+        return max(term.members for term in self.terms)
 
     @property
     def compilable(self) -> bool:
@@ -386,6 +452,10 @@ class Scaled(Loss):
 
     term: Loss
     factor: float | Sequence[float]
+
+    @property
+    def members(self) -> int:
+        return self.term.members
 
     @property
     def compilable(self) -> bool:
@@ -474,6 +544,11 @@ def by_sample(loss: Loss, params: Params) -> LevelLoss:
 def _unrolled(term, unrolling, weights):
     """A loss of a user's own need not know of measured weights."""
     return term.unrolled(unrolling, weights) if term.balanced else term.unrolled(unrolling)
+
+
+def _in_units(loss, stepper):
+    features = getattr(stepper, "features", None)
+    return loss if features is None or loss.std else replace(loss, std=features.std)
 
 
 def _fitted(loss, stepper):

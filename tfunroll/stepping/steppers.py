@@ -215,15 +215,22 @@ def _by(value: State, other: State) -> State:
     return value + (other - tf.stop_gradient(other))
 
 
+def unwrapped(stepper: Stepper) -> Stepper:
+    """The stepper itself where it is one that ``load`` gave, which checks what it is given."""
+    return getattr(stepper, "unwrapped", stepper)
+
+
 def with_solver(stepper: Stepper, solver: Solver) -> Stepper:
     """The same stepper with another solver, such as one of fewer iterations."""
-    other = copy.copy(stepper)
+    other = copy.copy(unwrapped(stepper))
+    if hasattr(other, "around"):  # one around another, which has the solver
+        return other.around(with_solver(other.stepper, solver))
     object.__setattr__(other, "solver", solver)
     return other
 
 
 def with_net(stepper: Stepper, net: Net) -> Stepper:
     """The same stepper around another network, such as one whose weights are an argument."""
-    other = copy.copy(stepper)
+    other = copy.copy(unwrapped(stepper))
     object.__setattr__(other, "net", net)  # steppers of ours are frozen
     return other

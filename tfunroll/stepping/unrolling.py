@@ -116,6 +116,28 @@ class Unrolled(NamedTuple):
     levels: tf.Tensor
 
 
+class Numbered:
+    """A step that depends on its number in a rollout, from 0, as one with noise does.
+
+    Args: function: (k, state) -> state one frame later; k is None where a step is made by itself.
+    """
+
+    def __init__(self, function: Callable[[int | tf.Tensor | None, State], State]):
+        self._function = function
+
+    def __call__(self, state: State) -> State:
+        return self._function(None, state)
+
+    def at(self, k: int | tf.Tensor) -> Step:
+        """Step number k."""
+        return lambda state: self._function(k, state)
+
+
+def numbered(step: Step, k: int | tf.Tensor) -> Step:
+    """Step number k of a rollout: the step itself, unless it is Numbered."""
+    return step.at(k) if isinstance(step, Numbered) else step
+
+
 def unroll(
     step: Step,
     state: State,
@@ -156,7 +178,7 @@ def unroll(
 
     def advance(k, before, target):
         """Step k, 0-based: the carried state and the loss term; here alone steps are cut apart."""
-        after = step(before)
+        after = numbered(step, k)(before)
         level = level_loss(k, before, after, target)
         warming, cut = k < pushforward, (k + 1) % cut_every == 0
         if isinstance(k, int):
@@ -273,7 +295,7 @@ def rollout(
     """
 
     def body(k, state, kept):
-        state = step(state)
+        state = numbered(step, k)(state)
         return k + 1, state, kept.write(k, view(state))
 
     kept = tf.TensorArray(state.dtype, size=frames, element_shape=view(state).shape)
@@ -287,12 +309,10 @@ def rollout(
 def repeat(step: Step, times: int) -> Step:
     """The step applied ``times`` times, as one step; only its last state is kept."""
 
-    def repeated(state):
-        return tf.while_loop(
-            lambda k, _: k < times,
-            lambda k, state: (k + 1, step(state)),
-            (0, state),
-            maximum_iterations=times,
-        )[1]
+    def repeated(number, state):
+        def body(k, state):
+            return k + 1, numbered(step, None if number is None else number * times + k)(state)
 
-    return repeated
+        return tf.while_loop(lambda k, _: k < times, body, (0, state), maximum_iterations=times)[1]
+
+    return Numbered(repeated)

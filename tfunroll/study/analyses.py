@@ -13,6 +13,7 @@ from tfunroll.study.comparisons import (
 from tfunroll.study.findings import Finding
 from tfunroll.study.starts import initial
 from tfunroll.study.trends import horizon, scaling, stability, transition
+from tfunroll.study.uncertainty import ensembles
 
 ANALYSES = {
     "modalities": (order, correction, robustness),
@@ -27,6 +28,7 @@ ANALYSES = {
     "routes": (routes,),
     "levels": (levels,),
     "replay": (replay, order),
+    "ensembles": (ensembles,),
 }
 
 

@@ -16,7 +16,7 @@ from tfunroll.study import folder
 from tfunroll.study.description import Study
 from tfunroll.user_modules import short_name
 
-SHOWN = (results.NETWORK, results.EQUAL_COST)  # in the table
+SHOWN = (results.NETWORK, results.ENSEMBLE, results.EQUAL_COST)  # in the table
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from tfunroll import user_modules
 from tfunroll.core import InputError, check_choice
 from tfunroll.files import read_bytes, typed, why
-from tfunroll.runs.config import RunConfig
+from tfunroll.runs.config import RunConfig, translated
 
 FOLDER = pathlib.Path(__file__).parent / "studies"
 VARIANTS = ("mini", "small", "paper")
@@ -192,6 +192,7 @@ def _is_axis(name: str, value) -> bool:
 def _checked(settings: dict, where: str) -> Settings:
     """The settings in RunConfig's types, without those that are its defaults."""
     defaults = {f.name: f.default for f in fields(RunConfig)}
+    settings = translated(settings)
     for name in settings:
         if name not in defaults or name in ELSEWHERE:
             raise InputError(f"{where}: {name!r} is not a setting of a run; see train.py --help")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from tfunroll import systems
 from tfunroll.evaluation.results import ORDER, sets_of
 from tfunroll.plots.style import TITLES, finish, legend, metadata, styles_of
-from tfunroll.study import curves, starts, statistics
+from tfunroll.study import curves, starts, statistics, uncertainty
 from tfunroll.study.findings import sources
 
 MARKERS = ("D", "v", "P", "*", "p", "<", ">")  # of groups of lines, beside those of modalities
@@ -248,4 +248,5 @@ MORE = {
     "convergence": {"convergence": convergence},
     "stability": {"stability": stability},
     "initial": {"initial": starts.picture},
+    "ensembles": {"ensembles": uncertainty.picture},
 }

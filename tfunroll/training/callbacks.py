@@ -126,7 +126,8 @@ class Validation(Callback):
             @tf.function(jit_compile=trainer.jit, autograph=False)
             def validate(flat):
                 reference = truth[:, 1:]
-                states = rollout(objective.at(flat).bind(params), truth[:, 0], horizon)
+                stepper = objective.at(objective.network(flat))
+                states = rollout(stepper.bind(params), truth[:, 0], horizon)
                 axes = list(range(1, states.shape.rank))
                 u, r = (field[..., self.measured] for field in (states, reference))
                 error = tf.reduce_mean(tf.math.squared_difference(u, r), axes)

@@ -5,7 +5,7 @@ version of this format. NumPy's own reader opens it.
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired
 
 import numpy as np
@@ -13,6 +13,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 
 from tfunroll.core import InputError
 from tfunroll.files import read_arrays, read_json, replacing
+from tfunroll.training.subspaces import mixed
 
 KEPT = 2  # the newest, and the one before in case the newest is damaged
 VERSION = 2  # of the format; the first was TensorFlow's, a list without names
@@ -133,12 +134,16 @@ class Checkpoints:
                 return parts
         return None
 
-    def weights(self, like: Mapping[str, np.ndarray]) -> np.ndarray:
+    def weights(
+        self, like: Mapping[str, np.ndarray], alpha: float | Sequence[float] | None = None
+    ) -> np.ndarray:
         """The weights of the newest checkpoint, which for a finished network is its last.
 
-        Their moving average, where one was kept.
+        Their average, where one was kept.
 
-        Args: like: the part "net" that it must have.
+        Args:
+          like: the part "net" that it must have.
+          alpha: a point of a subspace, see subspaces.mixed; its middle if None.
         Raises: DamagedError: if it cannot be read. InputError: if it is missing or another net's.
         """
         numbers = self.numbers()
@@ -154,7 +159,8 @@ class Checkpoints:
                 f"{error}: scripts/train.py --resume trains this network again from the one before"
             ) from None
         _check(self._path(number), {"net": parts.get("net", {})}, {"net": like})
-        return parts.get("average", parts["net"])["flat"]
+        flat = parts.get("average", parts.get("subspace", parts["net"]))["flat"]
+        return mixed(flat.reshape(-1, like["flat"].size), alpha)
 
     def is_whole(self, number: int) -> bool:
         """Whether a checkpoint is there and undamaged, whatever it holds."""

@@ -22,9 +22,11 @@ from tfunroll.data.windows import Windows
 from tfunroll.nets.weights import Weights
 from tfunroll.stepping.losses import Loss, by_sample
 from tfunroll.stepping.steppers import bind, with_net
-from tfunroll.stepping.unrolling import Unrolled, Unrolling, unroll
+from tfunroll.stepping.unrolling import ONE, Numbered, Unrolled, Unrolling, numbered, unroll
 from tfunroll.training import guard
+from tfunroll.training.averages import Average
 from tfunroll.training.optimizers import Adam
+from tfunroll.training.subspaces import Subspace
 
 # "flat", "optimizer", "guard", "update", and, if there is one, "average" and the Trainer's "replay"
 Carry = dict[str, object]
@@ -34,11 +36,22 @@ class Batch(NamedTuple):
     """Samples: states [batch, *space, channel], the frames after them [batch, steps, …].
 
     A frame more where the loss looks ahead.
+
+    keys: of what is drawn while they are stepped, [2], or [K, 2]; None where nothing is.
     """
 
     start: State
     targets: tf.Tensor
     params: Params
+    keys: tf.Tensor | None = None
+
+    def single_steps(self) -> "Batch":
+        """All steps of the windows, each from a reference frame: [batch · steps, …]."""
+        steps = self.targets.shape[1]
+        starts = tf.concat([self.start[:, None], self.targets[:, :-1]], 1)
+        flat = [tf.reshape(x, [-1, *x.shape[2:]]) for x in (starts, self.targets)]
+        params = {name: tf.repeat(value, steps) for name, value in self.params.items()}
+        return Batch(flat[0], flat[1][:, None], params, self.keys)
 
 
 class Gradient(NamedTuple):
@@ -64,6 +77,7 @@ def sample(
     noise: np.ndarray | None = None,
     keys: tf.Tensor | None = None,
     held: tuple[tf.Tensor, State] | None = None,
+    members: int = 1,
 ) -> Batch:
     """The windows that were drawn, as a batch.
 
@@ -71,7 +85,9 @@ def sample(
       drawn: trajectories and start frames, each [batch] or [K, batch], as Windows.fetch gives them.
       noise: standard deviation of noise on the initial states, [*space, channel]; None: none.
       keys: of the noise, [2] or [K, 2]: the same key gives the same noise.
-      held: ages and states, [K · batch, …], that stand in for initial states where an age is not 0.
+      held: ages and states, [K · batch, …], that stand in for initial states where an age is not 0;
+        with one member alone.
+      members: of each window so many samples, one after the other.
     """
     rank = drawn[0].shape.rank  # beyond it are the states of windows that were fetched
     trajectory, start = (tf.reshape(part, [-1, *part.shape[rank:]]) for part in drawn)
@@ -86,7 +102,11 @@ def sample(
         shape = [initial.shape[0] // len(seeds), *initial.shape[1:]]
         draws = [tf.random.stateless_normal(shape, key, dtype=initial.dtype) for key in seeds]
         initial += tf.constant(noise, initial.dtype) * tf.concat(draws, 0)
-    return Batch(initial, states[:, 1:], params)
+    targets = states[:, 1:]
+    if members > 1:
+        initial, targets = (tf.repeat(x, members, axis=0) for x in (initial, targets))
+        params = {name: tf.repeat(value, members) for name, value in params.items()}
+    return Batch(initial, targets, params, keys)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +119,7 @@ class Objective:
       rematerialise: recompute each step in the backward pass: less memory, more time.
       compiled: by XLA: whole if it can, else the network alone, in a graph that calls out to the
         solver.
+      subspace: of which the weights are the ends; None: they are one network's.
     """
 
     stepper: Stepper
@@ -106,6 +127,16 @@ class Objective:
     of_level: Loss
     rematerialise: bool = False
     compiled: bool = True
+    subspace: Subspace | None = None
+
+    @property
+    def size(self) -> int:
+        """Length of the vector of weights."""
+        return self.weights.size * (1 if self.subspace is None else self.subspace.ends)
+
+    def network(self, flat: tf.Tensor) -> tf.Tensor:
+        """The weights of the one network that training comes to, [..., P]."""
+        return flat if self.subspace is None else self.subspace.middle(flat)
 
     @property
     def compilable(self) -> bool:
@@ -118,7 +149,7 @@ class Objective:
         return self.compiled and self.compilable
 
     def at(self, flat: tf.Tensor) -> Stepper:
-        """The stepper with these weights."""
+        """The stepper with the weights of one network, [P] or [K, P]."""
         if self.compiled and not self.compilable:
             return with_net(self.stepper, lambda x: self._compiled_net(flat, x))
         if self.rematerialise:  # the backward pass differentiates a step by flat itself
@@ -146,13 +177,35 @@ class Objective:
     ) -> Unrolled:
         """The loss of each sample, [batch] or [K · B], and what else comes of unrolling.
 
-        Weights of levels are in its gradient alone (losses.Supervised).
+        Weights of levels (losses.Supervised) and the repulsion of a subspace's ends are in its
+        gradient alone.
 
         Args:
           probes, loop: as in unrolling.unroll.
           weights: of levels, as measured, [steps] or [K, steps]; for a loss that is ``balanced``.
         """
-        step = bind(self.at(flat), batch.params, unrolling.through)
+        if self.subspace is None:
+            return self._unrolled(flat, batch, unrolling, probes, loop, weights)
+        coordinates = self.subspace.coordinates(batch.keys, flat.dtype)
+        point = self.subspace.point(flat, coordinates)
+        unrolled = self._unrolled(point, batch, unrolling, probes, loop, weights)
+        seeds = point.shape[:-1]
+        loss = tf.reshape(unrolled.loss, [*seeds, -1])
+        if self.subspace.spans and unrolling.steps > 1:
+            alone = self._unrolled(point, batch.single_steps(), ONE).loss
+            alone = tf.reduce_mean(tf.reshape(alone, [*seeds, -1]), -1, keepdims=True)
+            loss = coordinates[..., :1] * alone + coordinates[..., 1:2] * loss
+        if self.subspace.repulsion:
+            pull = self.subspace.pull(flat)[..., None]
+            loss += pull - tf.stop_gradient(pull)
+        return unrolled._replace(loss=tf.reshape(loss, [-1]))
+
+    def _unrolled(self, flat, batch, unrolling, probes=None, loop=None, weights=None):
+        """That of one network, [P] or [K, P]."""
+        stepper = self.at(flat)
+        if hasattr(stepper, "keyed") and batch.keys is not None:
+            stepper = stepper.keyed(batch.keys)
+        step = bind(stepper, batch.params, unrolling.through)
         of_level = self.of_level
         if weights is None:
             of_level = of_level.unrolled(unrolling)
@@ -165,7 +218,7 @@ class Objective:
         if not self.probed(unrolling):
             # a loop differentiates all that it holds: nothing by the state, then
             uncut, uncut_loss = step, level_loss
-            step = lambda state: uncut(tf.stop_gradient(state))  # noqa: E731
+            step = Numbered(lambda k, state: numbered(uncut, k)(tf.stop_gradient(state)))
             level_loss = lambda k, before, *more: uncut_loss(  # noqa: E731
                 k, tf.stop_gradient(before), *more
             )
@@ -220,12 +273,12 @@ class Objective:
         return Gradient(loss, vector, tf.norm(vector, axis=-1), by_step, levels, unrolled.state)
 
 
-def start(flat: tf.Tensor, optimizer: Adam, average: float = 0.0) -> Carry:
+def start(flat: tf.Tensor, optimizer: Adam, average: Average | None = None) -> Carry:
     """What the loop over updates carries, before the first one.
 
     Args: average: as of ``apply``.
     """
-    averaged = {"average": flat} if average else {}
+    averaged = {} if average is None else {"average": flat}
     return averaged | {
         "flat": flat,
         "optimizer": optimizer.start(flat),
@@ -235,17 +288,15 @@ def start(flat: tf.Tensor, optimizer: Adam, average: float = 0.0) -> Carry:
 
 
 def apply(
-    carry: Carry, gradient: Gradient, rate: tf.Tensor, optimizer: Adam, average: float = 0.0
+    carry: Carry,
+    gradient: Gradient,
+    rate: tf.Tensor,
+    optimizer: Adam,
+    average: Average | None = None,
 ) -> Carry:
-    """The next weights, optimizer and guard.
+    """The next weights, optimizer, guard and mean of the weights.
 
     A gradient that is not finite, or whose norm jumps over its running mean, is not applied.
-
-    With an average of decay β it is moved too, from the initial weights at update t = 0 on,
-
-        θ̄ ← b θ̄ + (1 − b) θ,   b = min(β, (1 + t) / (10 + t))
-
-    so that it forgets them soon: it spans a ninth of the updates done, and at most 1 / (1 − β).
     """
     good, judged = guard.judge(carry["guard"], gradient.loss, gradient.norm)
     flat, state = optimizer.apply(carry["flat"], carry["optimizer"], gradient.vector, rate)
@@ -254,10 +305,8 @@ def apply(
         return tf.where(good[..., None] if new.shape.rank > good.shape.rank else good, new, old)
 
     averaged = {}
-    if average:
-        done = tf.cast(carry["update"], flat.dtype)
-        keep = tf.minimum(tf.cast(average, flat.dtype), (1 + done) / (10 + done))
-        moved = keep * carry["average"] + (1 - keep) * flat
+    if average is not None:
+        moved = average.moved(carry["average"], flat, carry["update"])
         averaged["average"] = chosen(moved, carry["average"])
     return averaged | {
         "flat": chosen(flat, carry["flat"]),

@@ -43,7 +43,8 @@ class Trained:
     """What a training came to.
 
     Attributes:
-      weights: [P], of the last update; with a moving average, that.
+      weights: [P], of the last update; with an average, that; of a subspace, the middle.
+      ends: of a subspace, [ends, P]; of one network None.
       training_loss: running mean over applied updates. validation_error: of the last validation.
       updates: done. skipped: of them, with reasons, of the first ones.
       seconds, processor_seconds: of this call; the latter, of all threads, does not depend on what
@@ -53,6 +54,7 @@ class Trained:
     """
 
     weights: np.ndarray
+    ends: np.ndarray | None
     training_loss: float
     validation_error: float
     updates: int
@@ -75,7 +77,7 @@ class Fit:
     Attributes:
       trainer: its Trainer. seed, name: as given. folder: or None.
       update: updates done. stage: the one that goes on, from 0.
-      flat: the weights now, [P].
+      flat: the weights now, [P]; of a subspace those of its ends, one after the other.
       loss, skipped, skipped_in_row: of the gradient guard.
       validation: error of the last validation; NaN before the first.
       rate_factor: by which a callback lowers the stage's rate; 1 again in the next stage.
@@ -113,7 +115,7 @@ class Fit:
 
     @property
     def averaged(self) -> tf.Tensor:
-        """The moving average of the weights, or the weights where none is kept, [P]."""
+        """The average of the weights, or the weights where none is kept, as ``flat``."""
         return self.state.get("average", self.flat)
 
     @property
@@ -186,8 +188,11 @@ class Fit:
     def at_start(self) -> None:
         """Before the first update, or after that of ``start``."""
         own = self.trainer._initial(self.seed) if self._weights is None else self._weights
+        size = self.trainer.objective.size
+        if np.shape(own) == (self.trainer.weights.size,):
+            own = np.tile(own, size // self.trainer.weights.size)
         flat = tf.constant(own, self.trainer.dtype)
-        if flat.shape != (self.trainer.weights.size,):
+        if flat.shape != (size,):
             raise InputError(
                 f"initial gives weights of shape {tuple(flat.shape)}, the network has "
                 f"{self.trainer.weights.size}"
@@ -256,7 +261,11 @@ class Fit:
     def _parts(self):
         optimizer = {"name": np.array(type(self.trainer.optimizer).__name__)}
         parts = {
-            "net": self.trainer.weights.part(self.flat),
+            "net": self.trainer.weights.part(self.trainer.objective.network(self.flat)),
+        }
+        if self.trainer.objective.subspace is not None:
+            parts["subspace"] = {"flat": self.flat}
+        parts |= {
             "optimizer": optimizer | self.state["optimizer"],
             "guard": self.state["guard"],
             "counters": {
@@ -280,7 +289,7 @@ class Fit:
     def _take_parts(self, parts):
         optimizer = {k: v for k, v in parts["optimizer"].items() if k != "name"}
         carry = {
-            "flat": parts["net"]["flat"],
+            "flat": parts.get("subspace", parts["net"])["flat"],
             "optimizer": optimizer,
             "guard": parts["guard"],
             "update": parts["counters"]["update"],
@@ -313,8 +322,11 @@ class Fit:
 
     def result(self, began: float, worked: float) -> Trained:
         """What it came to."""
+        objective = self.trainer.objective
+        ends = None if objective.subspace is None else objective.subspace.apart(self.averaged)
         return Trained(
-            weights=self.averaged.numpy(),
+            weights=objective.network(self.averaged).numpy(),
+            ends=None if ends is None else ends.numpy(),
             training_loss=self.loss,
             validation_error=self.validation,
             updates=self.update,

@@ -17,7 +17,7 @@ from tfunroll.solvers.external import solver_errors
 from tfunroll.stepping.losses import Loss, Supervised
 from tfunroll.stepping.steppers import check_gradients
 from tfunroll.stepping.unrolling import Unrolling
-from tfunroll.training import core, guard
+from tfunroll.training import averages, core, guard
 from tfunroll.training.callbacks import Balance, Callback, Progress
 from tfunroll.training.fit import (
     UPDATES_PER_CALL,
@@ -31,10 +31,12 @@ from tfunroll.training.ladders import Horizons, Ladder, validates_every
 from tfunroll.training.optimizers import Adam
 from tfunroll.training.replay import FAR, Replay
 from tfunroll.training.schedule import Part, Schedule, Stage
+from tfunroll.training.subspaces import Subspace
 
 # Up to so many steps are written out one after the other in a stage of so many updates: faster by
 # up to 19 %, and for most networks slower to compile by seconds, than the loop of other stages.
 WRITTEN_OUT, LONG_STAGE = 4, 5000
+END = 10_007  # between the seeds of the ends of a subspace
 
 
 class Trainer:
@@ -56,8 +58,9 @@ class Trainer:
       callbacks: in the order of their turns; checkpoints come last. None: a progress bar.
       jit: compile by XLA: updates whole, or the network alone beside a solver that XLA cannot.
       rematerialise: recompute each step in the backward pass: less memory, more time.
-      average: decay of an exponential moving average of the weights, such as 0.999 (core.apply),
-        that is validated and comes out in place of the weights themselves; 0 for none.
+      average: a mean of the weights, averages.EMA or SWA, that is validated and comes out in place
+        of the weights themselves; a number is an EMA's decay, such as 0.999.
+      subspace: subspaces.Line, Simplex or Modalities, whose middle comes out; None for one network.
       replay: a buffer of the model's own states, from which a share of each batch starts.
       initial: seed -> weights [P] at the start; by default the network's own, drawn anew.
     Raises:
@@ -76,7 +79,8 @@ class Trainer:
         callbacks: Sequence[Callback] | None = None,
         jit: bool = True,
         rematerialise: bool = False,
-        average: float = 0.0,
+        average: float | averages.Average | None = None,
+        subspace: Subspace | None = None,
         replay: Replay | None = None,
         initial: Callable[[int], np.ndarray] | None = None,
     ):
@@ -87,9 +91,7 @@ class Trainer:
             )
         if not noise >= 0:
             raise InputError(f"noise={noise} must be at least 0")
-        if not 0 <= average < 1:
-            raise InputError(f"average={average} must lie in [0, 1); 0 keeps none")
-        self.average = average
+        self.average = averages.of(average)
         self.weights = Weights(stepper.net)
         self.dtype = self.weights.dtype
         loss = Supervised() if loss is None else loss
@@ -99,14 +101,21 @@ class Trainer:
                 "of losses.Loss with bind"
             )
         loss = loss.fitted(stepper)
-        self.objective = core.Objective(stepper, self.weights, loss, rematerialise, jit)
+        if hasattr(stepper, "keyed") and loss.members < 2:
+            raise InputError(
+                f"loss={type(loss).__name__} does not judge the members of a stochastic stepper, "
+                "whose noise would vanish; needed: losses.CRPS"
+            )
+        if subspace is not None and subspace.spans and loss.members > 1:
+            raise InputError("subspace=modalities has no CRPS; allowed: line, simplex")
+        self.objective = core.Objective(stepper, self.weights, loss, rematerialise, jit, subspace)
         self.windows = windows_of(data, self.dtype)
         self.system = getattr(getattr(data, "dataset", None), "system", None)  # if it knows it
         active = getattr(getattr(stepper, "features", None), "active", None)
         self.replay = replay if replay is not None and replay.share else None
         self._noise = noise * self.windows.rms(active) if noise else None
         self.optimizer = Adam() if optimizer is None else optimizer
-        self._initial = initial or (lambda seed: redrawn(stepper.net, seed))
+        self._of_seed = initial or (lambda seed: redrawn(stepper.net, seed))
         self.callbacks = [Progress()] if callbacks is None else list(callbacks)
         self._calls: dict[tuple, tf.types.experimental.GenericFunction] = {}
         self._check_step()
@@ -123,8 +132,15 @@ class Trainer:
         return other
 
     def at(self, flat: tf.Tensor) -> Stepper:
-        """The stepper with these weights, [P]."""
-        return self.objective.at(flat)
+        """The stepper with these weights, [P], or of a subspace's ends that in their middle."""
+        return self.objective.at(self.objective.network(flat))
+
+    def _initial(self, seed: int) -> np.ndarray:
+        """The weights of a seed at the start; of a subspace those of independent ends."""
+        if self.objective.subspace is None:
+            return self._of_seed(seed)
+        ends = range(self.objective.subspace.ends)
+        return np.concatenate([self._of_seed(seed + END * i) for i in ends])
 
     def objective_at(self, rung: int | tf.Tensor | None) -> core.Objective:
         """The objective on a rung of the ladder; None: with the stepper as it is."""
@@ -153,7 +169,7 @@ class Trainer:
           folder: for checkpoints, and what callbacks write; None: nothing is kept.
           start: folder of a training whose schedule is the first stages of this one; all its state
             is taken.
-          weights: [P], to begin with in place of the seed's own.
+          weights: [P], to begin with in place of the seed's own, at all ends of a subspace.
           name: in messages and the progress bar.
         Raises:
           TrainingDivergedError: after GUARD_PATIENCE skipped updates in a row.
@@ -230,6 +246,11 @@ class Trainer:
 
     def _check_replay(self, schedule):
         """InputError unless the buffer holds a batch, and trajectories are as long as its ages."""
+        if self.objective.of_level.members > 1 or self.objective.subspace is not None:
+            raise InputError(
+                f"replay={self.replay} keeps states of one network without noise; leave it out "
+                "with a subspace or the CRPS"
+            )
         if self.windows.streamed:
             raise InputError(
                 f"replay={self.replay} needs data in memory, and these are read in pieces; raise "
@@ -295,7 +316,8 @@ class Trainer:
                 f"net={stepper.net.name!r} does not take inputs {list(inputs.shape)}, [batch, "
                 f"*space, channel] of the features: {' '.join(str(error).split())[:300]}"
             ) from None
-        wanted = (1, *space, features.out_channels)
+        channels = getattr(stepper, "net_channels", features.out_channels)
+        wanted = (1, *space, channels)
         if tuple(out.shape) != wanted:
             raise InputError(
                 f"net={stepper.net.name!r} maps {list(inputs.shape)} to {list(out.shape)}, needed "
@@ -424,7 +446,8 @@ class Trainer:
 
     def _sample(self, drawn, seeds, update, steps, held=None) -> core.Batch:
         keys = tf.stack([seeds, tf.broadcast_to(update, seeds.shape)], -1)
-        return core.sample(self.windows, drawn, steps, self._noise, keys, held)
+        members = self.objective.of_level.members
+        return core.sample(self.windows, drawn, steps, self._noise, keys, held, members)
 
     def level_norms(self, fit: "Fit") -> np.ndarray:
         """‖∂(loss of level k)/∂θ‖, [steps], on a quarter of the batch that comes next."""
@@ -469,7 +492,8 @@ class Trainer:
         unrolling, steps, size = part.unrolling, part.unrolling.steps, part.batch_size
         windows, batch = self._batch(fit, part, size, update)
         objective = self.objective_at(fit.rung)
-        step, state = objective.at(fit.flat).bind(batch.params), batch.start
+        stepper = objective.at(objective.network(fit.flat))
+        step, state = stepper.bind(batch.params), batch.start
         for k in range(steps):
             state = step(state)
             finite = np.isfinite(state.numpy()).reshape(size, -1).all(1)
