@@ -6,28 +6,20 @@ from setuptools import setup
 
 HERE = pathlib.Path(__file__).parent
 
-PACKAGES = {
-    "tfunroll": "tfunroll",
-    "tfunroll.ops": "tfunroll/ops",
-    "tfunroll.solvers": "tfunroll/solvers",
-    "tfunroll.nets": "tfunroll/nets",
-    "tfunroll.metrics": "tfunroll/metrics",
-    "tfunroll.plots": "tfunroll/plots",
-    "tfunroll.systems": "tfunroll/systems",
-    "tfunroll.validation": "tfunroll/validation",
-    "tfunroll.study": "tfunroll/study",
-    "tfunroll.stepping": "tfunroll/stepping",
-    "tfunroll.data": "tfunroll/data",
-    "tfunroll.evaluation": "tfunroll/evaluation",
-    "tfunroll.runs": "tfunroll/runs",
-    "tfunroll.training": "tfunroll/training",
-    "tfunroll.commands": "tfunroll/commands",
-    "tfunroll.datasets": "datasets",
-    "tfunroll.datasets.kuramoto_sivashinsky": "datasets/kuramoto_sivashinsky",
-    "tfunroll.datasets.kolmogorov_flow": "datasets/kolmogorov_flow",
-    "tfunroll.datasets.cylinder_wake": "datasets/cylinder_wake",
-    "tfunroll.datasets.transonic_aerofoil": "datasets/transonic_aerofoil",
-}
+
+def packages():
+    """Import name and folder of every folder that has an __init__.py."""
+    for root, folder in (("tfunroll", "tfunroll"), ("tfunroll.datasets", "datasets")):
+        for path in sorted((HERE / folder).rglob("__init__.py")):
+            inside = path.parent.relative_to(HERE / folder).parts
+            yield ".".join([root, *inside]), path.parent.relative_to(HERE).as_posix()
+
+
+PACKAGES = dict(packages())
+
+# 0.16.1 unpickles what an array's settings tell it to; arrays/formats.py refuses such codecs too.
+NUMCODECS = "numcodecs>=0.16.2,<0.17"
+DATA = ["xarray>=2025.1,<2027", "h5netcdf>=1.5,<2", "zarr>=3,<4", NUMCODECS]  # files of own data
 
 setup(
     name="tfunroll",
@@ -52,6 +44,8 @@ setup(
         "matplotlib>=3.9,<4",
         "tensorboard>=2.20,<2.22",  # tf.summary needs it; TensorFlow 2.21 no longer pulls it in
         "absl-py>=2.1,<3",
+        "pydantic>=2.8,<3",
+        "typing_extensions>=4.12,<5",
         "tqdm>=4.66,<5",
         "psutil>=5.9,<8",
         "h5py>=3.11,<4",
@@ -61,12 +55,14 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "test": [
             "pytest>=8,<10",
+            "hypothesis>=6.100,<7",
             "pytest-xdist>=3.6,<4",
             "dill>=0.3.8,<0.5",  # tensorflow_datasets.testing
             "build>=1.2,<2",
             "setuptools>=70",  # builds the wheel of tests/test_packaging.py
             "ruff>=0.15,<0.18",
-            "zarr>=3,<4",
+            *DATA,
+            "hypothesis>=6,<7",
         ],
         "bench": [
             "jax>=0.10,<0.11",
@@ -81,6 +77,7 @@ setup(
         ],
         "beam": ["apache-beam>=2.77,<3", "mlcroissant>=1,<2"],
         "external": ["jax>=0.10,<0.11", "tesseract-core[runtime]>=1.15,<2"],
-        "zarr": ["zarr>=3,<4"],
+        "data": DATA,
+        "zarr": ["zarr>=3,<4", NUMCODECS],
     },
 )

@@ -16,7 +16,7 @@ BEGAN = time.perf_counter()
 from absl import app, flags  # noqa: E402
 from side_by_side import limit_threads, show  # noqa: E402
 
-from tfunroll.runs import cli  # noqa: E402
+from tfunroll.runs import programs  # noqa: E402
 
 flags.DEFINE_string("curriculum", "", "the demo's if empty")
 flags.DEFINE_string("data_dir", "", "folder of datasets; TFDS's default if empty")
@@ -42,7 +42,7 @@ def main(_):
     limit_threads(FLAGS.threads)
     clock = Clock()
     if FLAGS.cache:
-        cli.keep_compiled_programs()
+        programs.keep()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from tfunroll.evaluation.evaluator import Evaluator
     from tfunroll.runs.config import MODALITIES, RunConfig

@@ -99,7 +99,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    from tfunroll.runs.cli import keep_compiled_programs
+    from tfunroll.runs import programs
 
-    keep_compiled_programs()
+    programs.keep()
     app.run(main)

@@ -1,4 +1,8 @@
-"""TFDS datasets of tfunroll, one folder per system, and ``build`` which makes them."""
+"""TFDS datasets of tfunroll, one folder per system, and ``build`` which makes them.
+
+Whoever has imported this package can say ``tfds.load("cylinder_wake/tiny")``.
+A dataset is a folder NAME with a module NAME_dataset_builder.py; there is no list to add it to.
+"""
 
 import importlib
 import pathlib
@@ -6,14 +10,22 @@ import warnings
 
 import numpy as np
 from tabulate import tabulate
+from tensorflow_datasets.core import registered
 from tfunroll.datasets.base import TrajectoryBuilder, energy
 from tfunroll.datasets.own import generate_own
 from tfunroll.datasets.publishing import publish
 
-from tfunroll import novelty, systems
+from tfunroll import novelty, systems, user_modules
 from tfunroll.core import InputError, check_choice
 
-NAMES = ("kuramoto_sivashinsky", "kolmogorov_flow", "cylinder_wake", "transonic_aerofoil")
+ENDING = "_dataset_builder.py"
+NAMES = tuple(
+    sorted(
+        path.parent.name
+        for path in pathlib.Path(__file__).parent.glob(f"*/*{ENDING}")
+        if path.name == path.parent.name + ENDING
+    )
+)
 
 __all__ = [
     "NAMES",
@@ -32,7 +44,7 @@ def builder_class(name: str) -> type[TrajectoryBuilder]:
 
     Raises: InputError: for an unknown name.
     """
-    if systems.is_registered(name) or ".py" in name:
+    if systems.is_registered(name) or user_modules.is_path(name):
         system = systems.get(name)
         if not (name := system.dataset):
             raise InputError(
@@ -42,6 +54,19 @@ def builder_class(name: str) -> type[TrajectoryBuilder]:
     check_choice("dataset", name, (*NAMES, *systems.MODULES))
     module = f"tfunroll.datasets.{name}.{name}_dataset_builder"
     return importlib.import_module(module).Builder
+
+
+class _Provider:
+    """Tells TFDS of the builders by name, and imports one when it is asked for."""
+
+    def has_dataset(self, name: str) -> bool:
+        return name in NAMES
+
+    def get_builder_cls(self, name: str) -> type[TrajectoryBuilder]:
+        return builder_class(name)
+
+
+registered.add_dataset_builder_provider(_Provider())
 
 
 def build(

@@ -1,7 +1,6 @@
 """Archives of prepared datasets, as ``publishing`` makes them: their address and download."""
 
 import http.client
-import json
 import pathlib
 import re
 import shutil
@@ -10,17 +9,25 @@ import urllib.parse
 import urllib.request
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.checksums import UrlInfo
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from tfunroll.core import InputError
+from tfunroll.files import read_json
 
 SUFFIX = ".sha256"
 SUMS = "SHA256SUMS"
 SECONDS = 60.0  # until a silent server counts as absent
+GROWTH, SMALL = (
+    50,
+    100e6,
+)  # unpacked bytes per byte of an archive, and those of any; numbers: 1 to 3
+FEATURES = "tensorflow_datasets.core.features."  # TFDS imports whatever module a file names
 
 # What urllib, requests, gfile and TFDS raise for a download that fails
 _UNREACHABLE = (
@@ -52,7 +59,7 @@ class Archive:
                 raise InputError(f"data_url={address}: write the checksum as #sha256=64 hex digits")
             _read(url, 1)  # a mistyped host is found now and not after all of TFDS's attempts
             return cls(url, found[1].lower())
-        parts = urllib.parse.urlsplit(url)
+        parts = _parts(url)
         beside = urllib.parse.urlunsplit(parts._replace(path=parts.path + SUFFIX))
         found = re.match(rb"([0-9a-fA-F]{64})\b", _read(beside, 4096))
         if not found:
@@ -88,17 +95,50 @@ class Archive:
     def check(self, folder: pathlib.Path, name: str, version: str) -> str:
         """The config of the dataset unpacked in ``folder``; InputError unless it is ``name``."""
         try:
-            info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
-            found = f"{info['name']} {info['version']}"
-            config = info["configName"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise InputError(f"data_url={self.url} holds no dataset prepared by TFDS") from None
+            info = read_json(folder / "dataset_info.json", Info)
+            features = read_json(folder / "features.json", dict[str, Any])
+        except InputError as error:
+            raise InputError(
+                f"data_url={self.url} holds no dataset prepared by TFDS ({error})"
+            ) from None
+        for class_name in _classes(features):
+            if not str(class_name).startswith(FEATURES):
+                raise InputError(
+                    f"data_url={self.url}: its features.json names the class {class_name!r}; "
+                    f"allowed: those of {FEATURES}*"
+                )
+        found = f"{info['name']} {info['version']}"
         if found != f"{name} {version}":
             outdated = ", so it has to be made and published anew" if info["name"] == name else ""
             raise InputError(
                 f"data_url={self.url} holds {found}, expected {name} {version}{outdated}"
             )
-        return config
+        return info["configName"]
+
+
+class Info(TypedDict):
+    """dataset_info.json, as far as it is read."""
+
+    name: str
+    version: str
+    configName: str
+
+
+def _parts(url: str) -> urllib.parse.SplitResult:
+    try:
+        return urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise InputError(f"data_url={url!r} is no address: {error}") from None
+
+
+def _classes(features):
+    """Every class that a features.json names."""
+    values = features.items() if isinstance(features, dict) else enumerate(features)
+    for key, value in values:
+        if key == "pythonClassName":
+            yield value
+        elif isinstance(value, dict | list):
+            yield from _classes(value)
 
 
 @dataclass(eq=False)
@@ -112,7 +152,7 @@ class _AnySize(UrlInfo):
 def _read(url: str, size: int) -> bytes:
     """The first bytes of a file."""
     try:
-        if urllib.parse.urlsplit(url).scheme in ("http", "https"):
+        if _parts(url).scheme in ("http", "https"):
             with urllib.request.urlopen(url, timeout=SECONDS) as response:
                 return response.read(size)
         with tf.io.gfile.GFile(url, "rb") as file:
@@ -129,8 +169,10 @@ def _failed(url: str, error: Exception) -> InputError:
 def _unpack(path: pathlib.Path, folder: pathlib.Path) -> None:
     """All files of an archive, side by side in ``folder`` whatever their folders in the archive.
 
-    tarfile's own extraction would follow "..", absolute paths and links out of the folder.
+    tarfile's own extraction would follow "..", absolute paths and links out of the folder, and
+    write as much as an entry says.
     """
+    left = SMALL + GROWTH * path.stat().st_size
     with tarfile.open(path, "r:gz") as tar:
         for member in tar:
             name = pathlib.PurePosixPath(member.name)
@@ -138,5 +180,8 @@ def _unpack(path: pathlib.Path, folder: pathlib.Path) -> None:
                 continue
             if not member.isfile() or name.is_absolute() or ".." in name.parts:
                 raise tarfile.TarError(f"unsafe entry {member.name!r}")
+            left -= member.size
+            if left < 0:
+                raise tarfile.TarError(f"entry {member.name!r} is too large for such an archive")
             with tar.extractfile(member) as source, (folder / name.name).open("wb") as target:
                 shutil.copyfileobj(source, target)

@@ -128,9 +128,9 @@ def test_settings_name_them(text, means, written):
     config = RunConfig(average=text, curriculum="1:60,2:40").resolved()
     assert config.average == written
     assert averages.read(config.average, 100) == means
-    old = RunConfig.from_json({"average": 0.9})
+    old = RunConfig.from_json({"average": 0.9}, "config.json")
     assert old.average == "0.9"
-    assert RunConfig.from_json({"average": 0.0}) == RunConfig.from_json({})
+    assert RunConfig.from_json({"average": 0.0}, "x") == RunConfig.from_json({}, "x")
 
 
 @pytest.mark.parametrize("text", ["ema", "swa:part=0", "swa:part=2", "swa:start=3", "half"])

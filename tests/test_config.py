@@ -170,7 +170,7 @@ def test_every_setting_survives_flag_file_and_json(field, parsed):
         if field.name == "metrics":
             value = ("relative_error", "mse@near body", "observed@shock position")
         config = RunConfig(**{field.name: value})
-        assert RunConfig.from_json(json.loads(config.to_json())) == config
+        assert RunConfig.from_json(json.loads(config.to_json()), "x") == config
         if field.name == "resume":
             assert parsed(config.flagfile()) == RunConfig()
             assert parsed("--resume") == config
@@ -188,11 +188,8 @@ def allowed_values(field):
         **{"curriculum": ["1:5,2:3:1e-4:2"], "metrics": [("mse", "nrmse")], "refined": [(2, 4)]},
         **{"decay_rate": [0.5], "seeds": [(3, 7)], "modalities": [("WIG",)], "data": ["own.json"]},
         **{"cut_every": [1], "level_weights": ["last"], "start_from": ["runs/é x"]},
-        **{
-            "long_horizon": [300],
-            "average": ["0.9", "swa:part=0.5"],
-            "subspace": ["line:repulsion=0.5"],
-        },
+        **{"long_horizon": [300], "average": ["0.9", "swa:part=0.5"]},
+        **{"subspace": ["line:repulsion=0.5"], "ladder": ["substeps:1..2"]},
     }
     default = field.default
     return named.get(field.name) or [not default if isinstance(default, bool) else default + 2]
@@ -243,8 +240,8 @@ def test_the_curriculum_in_words_states_the_rate_of_each_stage():
 
 
 def test_settings_from_before_initial_weights_had_names():
-    assert RunConfig.from_json({"width": 4}).initial == "glorot"
-    assert RunConfig.from_json({"initial": "fan_in"}).initial == "fan_in"
+    assert RunConfig.from_json({"width": 4}, "x").initial == "glorot"
+    assert RunConfig.from_json({"initial": "fan_in"}, "x").initial == "fan_in"
 
 
 def test_an_architecture_starts_from_what_was_best_on_validation():
@@ -256,9 +253,9 @@ def test_an_architecture_starts_from_what_was_best_on_validation():
 def test_settings_of_earlier_versions_are_translated():
     now = RunConfig(correction="graded", coarse="etdrk2:fraction=0.25").resolved()
     values = json.loads(now.to_json()) | {"coarse": "etdrk2", "solver_fraction": 0.25}
-    assert RunConfig.from_json(values) == now
+    assert RunConfig.from_json(values, "x") == now
     plain = json.loads(RunConfig(coarse="etdrk2").to_json())
-    assert RunConfig.from_json(plain | {"solver_fraction": 1.0}).coarse == "etdrk2"
+    assert RunConfig.from_json(plain | {"solver_fraction": 1.0}, "x").coarse == "etdrk2"
 
 
 def test_options_that_are_defaults_are_not_written():

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tfunroll import data, systems
+from tfunroll.arrays.description import default_splits
 from tfunroll.core import InputError
-from tfunroll.data.own import default_splits
 
 KS = systems.get("ks")
 # most states here are random numbers, which is said of them

@@ -397,3 +397,31 @@ def test_workers_end_with_a_killed_build(tmp_path):
     began = time.monotonic()
     with one_at_a_time(tmp_path / "1.0.0"):
         assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("imported", ["tfunroll.datasets", "tfunroll.datasets.cylinder_wake"])
+def test_tfds_finds_the_builders_of_an_imported_package(imported, tmp_path):
+    """In a process that has imported nothing else of tfunroll's; data are made on the way."""
+    code = (
+        f"import sys, {imported}, tensorflow_datasets as tfds\n"
+        "assert 'tfunroll.systems.ks' not in sys.modules\n"  # nothing is imported before its time
+        f"name, where = 'kuramoto_sivashinsky', {str(tmp_path)!r}\n"
+        "if sys.argv[1:]:\n"
+        "    split = tfds.load(f'{name}/tiny', data_dir=where, split='validation')\n"
+        "    print(len(split), next(iter(split))['state'].shape)\n"
+        "else:\n"
+        "    print(tfds.builder_cls(name).__module__)\n"
+    )
+    built = imported == "tfunroll.datasets"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *(["load"] if built else [])],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    module = "tfunroll.datasets.kuramoto_sivashinsky.kuramoto_sivashinsky_dataset_builder"
+    wanted = f"{len(KS.splits['validation'])} (300, 48, 1)" if built else module
+    assert done.stdout.strip().splitlines()[-1] == wanted

@@ -87,7 +87,7 @@ def test_a_modalitys_folder_loads_as_one_stepper(first):
     start = tf.constant(truth["prediction"][:, 0])
     states = ensemble.members(rollout(ensemble.bind(params), ensemble.start(start), 2))
     each = [tu.load(out / "ONE" / seed) for seed in "014"]
-    alone = [rollout(stepper.bind(params), start, 2) for stepper in each]
+    alone = [rollout(stepper.stepper.bind(params), start, 2) for stepper in each]
     np.testing.assert_allclose(states, np.stack(alone), atol=1e-4)
 
 

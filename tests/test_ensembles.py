@@ -117,5 +117,5 @@ def test_one_member_is_no_ensemble(members):
 def test_what_is_no_stepper_with_a_network():
     with pytest.raises(InputError, match="without network and features"):
         tu.Ensemble([SOLVER, SOLVER])
-    with pytest.raises(InputError, match="how='weights' is unknown; allowed: rollouts, steps"):
-        tu.Ensemble([linear(1.0)] * 2, how="weights")
+    with pytest.raises(InputError, match="how='sum' is unknown; allowed: rollouts, steps"):
+        tu.Ensemble([linear(1.0)] * 2, how="sum")

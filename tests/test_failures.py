@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfunroll import failures, systems
 from tfunroll.core import IncompleteError, InputError
 from tfunroll.failures import FailedError
+from tfunroll.runs import folder, models
 from tfunroll.runs import running as runs
 from tfunroll.runs.config import RunConfig
 from tfunroll.runs.folder import InUseError, free_folder
@@ -175,8 +176,49 @@ def test_a_failed_evaluation_leaves_the_old_results(out, monkeypatch):
     expected = "1 of 3 failed: ONE 1: MemoryError: too large; the results before stand"
     with pytest.raises(FailedError, match=expected):
         runs.evaluate(out, horizon=6, workers=1)
+    for name in ("evaluate_network", "evaluate_baselines"):  # before anything was written
+
+        def failing_at_once(*_):
+            raise MemoryError("too large")
+
+        monkeypatch.setattr(runs, name, failing_at_once)
+    with pytest.raises(FailedError, match="3 of 3 failed: .*: MemoryError: too large"):
+        runs.evaluate(out, horizon=6, workers=1)
     runs.gather(out)
     np.testing.assert_array_equal(values(out), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("config.json", "is not a run folder"),
+        ("ONE/1/samples.npz", "samples.npz cannot be read .*evaluate.py"),
+        ("ONE/1/history.csv", "history.csv cannot be read .*; delete it"),
+        ("ONE/1/results.csv", "results.csv (cannot be read|lacks)"),
+        ("baselines/samples.npz", "samples.npz cannot be read"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_one_line(out, name, message):
+    for damage in (b"\xff\xfe\x00", b"[1, 2]\n3\n", (out / name).read_bytes()[:-20] + b"x\n"):
+        (out / name).write_bytes(damage)
+        with pytest.raises(InputError, match=message) as told:
+            runs.gather(out)
+        assert "\n" not in str(told.value)
+
+
+def test_a_damaged_description_of_a_network_is_one_line(out):
+    for damage in (b"\xff\xfe\x00", b"[1, 2]", b"{}", b'{"config": {}, "features": null}'):
+        (out / "ONE/1/model.json").write_bytes(damage)
+        with pytest.raises(InputError, match="holds no trained network .model.json"):
+            models.describe(out / "ONE/1")
+
+
+def test_what_else_stands_in_a_run_is_left_alone(out):
+    whole = folder.samples(out).keys()
+    shutil.copytree(out / "ONE" / "1", out / "ONE" / "backup")
+    (out / "ONE/0/training.json").write_text("[")
+    assert folder.samples(out).keys() == whole
+    assert len(folder.training_outcomes(out, "ONE")) == 1
 
 
 def test_a_finished_network_with_a_damaged_checkpoint_is_trained_to_its_end_again(config, out):

@@ -486,3 +486,20 @@ def test_a_network_that_diverged_on_validation_counts_as_the_worst():
     lost = {"glorot": float("nan"), "zero": float("inf")}
     gathered = made_up(runs, lambda s, m: 1.0, validation=lambda s, m: lost[s["initial"]])
     assert list(starts.table(gathered)["zero"]) == ["1e+03* / 1e+03* / 1e+03*"]
+
+
+def test_families_of_horizons_have_markers_of_their_own():
+    common = {"curriculum": "1:20,4:10"}
+    runs = {"plain": common} | {f"cut{k}": {**common, "cut_every": k} for k in (2, 3, 4)}
+    figure = figures.horizon(made_up(runs, lambda s, m: EFFECT[m]))
+    lines = [x for x in figure.axes[0].get_lines() if x.get_label().startswith("WIG")]
+    looks = {(line.get_marker(), line.get_markerfacecolor()) for line in lines}
+    assert len(lines) == len(looks) == 4
+
+
+def test_rows_of_runs_that_differ_in_their_modality_alone_say_so():
+    runs = {f"run{k}": {"modalities": (m,)} for k, m in enumerate(EFFECT)}
+    gathered = made_up(runs, lambda s, m: EFFECT[m])
+    gathered.labels.update(dict.fromkeys(list(runs)[:2], "plain"))
+    names = [t.get_text() for t in figures.errors(gathered).axes[0].get_yticklabels()]
+    assert names == ["plain (ONE)", "plain (NOG)", "run2"]

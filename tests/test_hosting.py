@@ -185,12 +185,21 @@ def flip_a_bit(path):
 
 def other_dataset(path):
     info = {"name": "wave", "version": "1.0.0", "configName": "tiny"}
-    pack(path, **{"x/dataset_info.json": json.dumps(info).encode()})
+    prepared(path, info)
 
 
 def outdated(path):
-    info = {"name": "kuramoto_sivashinsky", "version": "1.0.0", "configName": "tiny"}
-    pack(path, **{"x/dataset_info.json": json.dumps(info).encode()})
+    prepared(path, {"name": "kuramoto_sivashinsky", "version": "1.0.0", "configName": "tiny"})
+
+
+def other_class(path):
+    info = {"name": "kuramoto_sivashinsky", "version": "2.0.0", "configName": "tiny"}
+    prepared(path, info, {"a": {"pythonClassName": "os.path.Join"}})
+
+
+def prepared(path, info, features=None):
+    parts = {"dataset_info": info, "features": features or {}}
+    pack(path, **{f"x/{name}.json": json.dumps(part).encode() for name, part in parts.items()})
 
 
 def signed_garbage(path):
@@ -218,6 +227,8 @@ def signed_half(path):
         (lambda path: pack(path, **{"../../evil": b"x"}), "", "unsafe entry '../../evil'"),
         (lambda path: pack(path, **{"/tmp/evil": b"x"}), "", "unsafe entry '/tmp/evil'"),
         (lambda path: pack(path, **{"passwords": None}), "", "unsafe entry 'passwords'"),
+        (lambda path: pack(path, bomb=bytes(150_000_000)), "", "entry 'bomb' is too large"),
+        (other_class, "", "names the class 'os.path.Join'; allowed: those of tensorflow_datasets"),
         (lambda path: pack(path, readme=b"x"), "", "no dataset prepared by TFDS"),
         (other_dataset, "", r"holds wave 1\.0\.0, expected kuramoto_sivashinsky 2\.0\.0$"),
         (outdated, "", r"sivashinsky 2\.0\.0, so it has to be made and published anew$"),

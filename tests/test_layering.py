@@ -9,8 +9,18 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # Each module of tfunroll stands in one layer; it may import its own layer and those before it.
 LAYERS = [
-    {"core", "files", "machine", "streams", "options", "novelty", "failures", "workers"},
-    {"ops"},
+    {
+        "core",
+        "files",
+        "machine",
+        "streams",
+        "options",
+        "novelty",
+        "failures",
+        "workers",
+        "user_modules",
+    },
+    {"ops", "arrays"},
     {"solvers", "nets"},
     {"stepping"},
     {"metrics"},

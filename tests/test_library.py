@@ -125,12 +125,50 @@ def test_evaluations_add_up(own):
         both + tu.evaluate(solver, data, horizon=3)
 
 
+def test_trainings_of_one_network_add_up_beside_one_set_of_baselines(own, tmp_path):
+    system, data = own
+    data = tu.data.of(system, {name: (t.states, t.params) for name, t in data.splits.items()})
+    del data.splits["test_interpolation"]  # then validation stands in
+    made = {}
+    for name in ("ONE", "NOG"):
+        net = own_net(2)
+        net.name = f"functional_{len(made) + 3}"  # as Keras counts
+        features = system.features("correction")
+        stepper = tu.SequentialCorrection(system.coarse(), net, features, scale=1e-3)
+        made[name] = tu.evaluate(stepper, data, name=name)
+    both = made["ONE"] + made["NOG"]
+    summary = both.summary.query("metric == 'relative_error' and frame.isna()", engine="python")
+    assert list(summary["modality"]) == ["ONE", "NOG", "persistence", "coarse solver"]
+    assert (summary["n"] == 2).all()
+    assert summary["ratio"].notna().all()
+    assert "error valid." in str(both)
+    assert {path.name for path in both.plot(tmp_path)} >= {"curves.png", "rollouts.png"}
+    with pytest.raises(tu.InputError, match="name='ONE' with seed=0 is in both evaluations"):
+        both + made["ONE"]
+    net.name = "mine"
+    with pytest.raises(tu.InputError, match="different networks, functional and mine"):
+        both + tu.evaluate(stepper, data, name="ONE", seed=1)
+
+
+def test_default_horizons_fit_short_data(own):
+    system, _ = own
+    states, params = trajectories([0.12], 2, frames=5)
+    short = tu.data.of(
+        system, {"train": (states, params), "test_interpolation": (states + 0.1, params)}
+    )
+    found = tu.evaluate(system.coarse(), short, against=())
+    assert found.settings["horizon"] == found.settings["long_horizon"] == 3  # of 2 starts
+    assert set(found.results["start_frame"]) == {0, 1}
+
+
 def test_mistakes_are_one_line_from_the_object_that_knows(own):
     system, data = own
     states, params = trajectories([0.2], 0)
     cases = [
+        (lambda: tu.ExternalSolver(len, example=states), "example must be a pair .states, "),
         (lambda: tu.data.of(system, {}), "needed is train"),
         (lambda: tu.data.of(system, {"test": (states, params)}), "needed is train"),
+        (lambda: tu.data.of(system, {"train": states}), "train must be a pair .states, "),
         (lambda: tu.data.of(system, {"train": (states[:, :, :8], params)}), "states has shape"),
         (lambda: tu.data.of(system, {"train": (states, {})}), "viscosity is missing"),
         (lambda: tu.data.of(system, {"train": (states, {"viscosity": [0.2, 0.1]})}), "shape"),
@@ -173,12 +211,30 @@ def test_the_lines_of_the_readme_run(tiny_data_dir, tmp_path, monkeypatch, capsy
 
 def test_the_blocks_of_extending_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tu.metrics, "METRICS", dict(tu.metrics.METRICS))
     names = {}
     for block in blocks(EXTENDING):
         exec(compile(block, "extending.md", "exec"), names)
     assert names["trained"].updates == 40
     assert "NOG" in capsys.readouterr().out
-    assert len(list((tmp_path / "pictures").glob("*.png"))) >= 3
+    pictures = {path.stem for path in (tmp_path / "pictures").glob("*.png")}
+    assert {"curves", "rollouts", "last_states"} <= pictures
+    measured = set(names["found"].results["metric"])
+    assert {"observed_error@steepest", "largest_error"} <= measured
+    largest = names["found"].results.query("metric == 'largest_error' and modality == 'NOG'")
+    assert (largest["value"] > 0).all()
+
+    # the solver in TensorFlow: a sine wave decays by its eigenvalue
+    nu, dx = 0.2, 2 * np.pi / 32
+    u = tf.constant(np.sin(X)[None, :, None])
+    decayed = names["diffusion"].bind({"viscosity": tf.constant([nu], tf.float64)})(u)
+    np.testing.assert_allclose(
+        decayed, (1 - 0.4 * nu * np.sin(dx / 2) ** 2 / dx**2) * u, atol=1e-14
+    )
+
+    # the network that a flag names
+    (tmp_path / "mine.py").write_text("import keras\n" + blocks(EXTENDING)[-1])
+    tu.nets.own.check(str(tmp_path / "mine.py"), names["system"].domain, 2, 1)
 
 
 def test_the_package_has_what_it_says():

@@ -53,6 +53,16 @@ def test_physics_residual_has_gradients_to_both_states():
     assert to_target is None
 
 
+def test_a_loss_that_is_not_one_per_sample_is_refused_in_a_sum_too():
+    class Loose(Loss):
+        def bind(self, params):
+            return lambda k, before, after, target: tf.reduce_mean(after)
+
+    loss = (Supervised() + Loose()).bind({})
+    with pytest.raises(InputError, match=r"loss=Loose gives .* \(\) .* needed: one per sample, "):
+        loss(0, *states(3))
+
+
 class Mean(Loss):
     """A user's: the squared mean of the new state."""
 

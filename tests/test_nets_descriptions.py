@@ -11,7 +11,7 @@ from contracts import SMALL
 
 from tfunroll import nets, systems
 from tfunroll.core import InputError
-from tfunroll.nets.initial import best
+from tfunroll.nets.building import best
 
 KS, FLOW = systems.get("ks"), systems.get("kolmogorov")
 OF = {

@@ -19,6 +19,7 @@ from tfunroll.runs import running as runs
 from tfunroll.runs import saved_model
 from tfunroll.runs.config import RunConfig
 from tfunroll.study import costs
+from tfunroll.systems import ParamRange
 from tfunroll.systems.own import own_system
 
 KS = systems.get("ks")
@@ -82,8 +83,8 @@ def test_generated_data_are_steps_of_the_reference(tmp_path):
         ("nowhere.py:SYSTEM", "no such file; expected path/to/module.py:SYSTEM"),
         ("broken.py:SYSTEM", "ZeroDivisionError: division by zero"),
         ("refused.py:SYSTEM", "refused.py:SYSTEM': solver"),
-        ("good.py:OTHER", "the module has no OTHER; it needs a System"),
-        ("good.py:NUMBER", "the module has a int as NUMBER"),
+        ("good.py:OTHER", "the module has no OTHER"),
+        ("good.py:NUMBER", "good.py:NUMBER' is a int; it needs a tfunroll.System"),
         ("good", "system='good' is unknown; allowed: .*path/to/module.py:SYSTEM"),
     ],
 )
@@ -119,8 +120,9 @@ def test_without_a_dataset_and_without_data(tmp_path):
         ({"channels": ("u", "v")}, "but the solver has 1"),
         ({"params": {}}, r"params=\[\], but the solver's are \['viscosity'\]"),
         ({"splits": {"test": (1.0,)}}, "splits='test' is unknown"),
-        ({"coarse": systems.get("ks").coarse("etd1")}, "coarse is a Kuramoto.*any Solver"),
-        ({"reference": len}, "reference is a builtin.*; own_system takes an ExternalSolver"),
+        ({"coarse": systems.get("ks").coarse("etd1")}, "coarse, a Kuramoto.*, has no shape"),
+        ({"reference": len}, "reference is a builtin.*; needed: a Solver, such as ExternalSolver"),
+        ({"params": {"viscosity": (0, 1)}}, "params.viscosity is a tuple; needed: a ParamRange"),
     ],
 )
 def test_an_own_system_that_does_not_fit_together(changes, message):
@@ -140,6 +142,44 @@ class Still(Solver):
 
     def bind(self, params):
         return lambda state: state
+
+
+def test_an_own_system_of_a_solver_in_tensorflow():
+    class Decay(Still):
+        shape, params = (6,), ("rate",)
+        differentiable = True
+
+        def bind(self, params):
+            return lambda state: state * tf.exp(-params["rate"])[:, None, None]
+
+    system = own_system("decay", Decay(), {"rate": ParamRange(0.1, 2.0, 1.0)})
+    assert (system.name, system.domain.shape, system.channels) == ("decay", (6,), ("c0",))
+    step = system.coarse().bind({"rate": tf.constant([1.0, 2.0])})
+    np.testing.assert_allclose(step(tf.ones([2, 6, 1]))[:, 0, 0], np.exp([-1.0, -2.0]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (lambda u, p: u[:, :3], r"Wrong, maps states .2, 6, 1. of float32 to .2, 3, 1. of float32"),
+        (lambda u, p: tf.cast(u, tf.float64), "to .2, 6, 1. of float64; shape and dtype must stay"),
+        (lambda u, p: u * p["nu"], "cannot step states .* params .'rate'.* KeyError: 'nu'"),
+        (
+            lambda u, p: u * tf.ones([2, 5, 1]),
+            "cannot step .*: ValueError: Dimensions must be equal",
+        ),
+    ],
+)
+def test_a_solver_in_tensorflow_that_breaks_its_word(step, message):
+    class Wrong(Still):
+        shape, params = (6,), ("rate",)
+
+        def bind(self, params):
+            return lambda state: step(state, params)
+
+    with pytest.raises(InputError, match=message) as told:
+        own_system("wrong", Wrong(), {"rate": ParamRange(0.1, 2.0, 1.0)})
+    assert "\n" not in str(told.value)
 
 
 def system_of(solver, **changes):

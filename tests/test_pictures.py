@@ -10,9 +10,10 @@ import pytest
 from test_plots import CELLS, FLOW, FRAMES, KS, SETTINGS, flow_samples, run
 
 from tfunroll import systems
+from tfunroll.core import Domain
 from tfunroll.evaluation.results import SETS
 from tfunroll.metrics import flows as measures
-from tfunroll.plots import curved, flows
+from tfunroll.plots import animation, channels, curved, flows
 from tfunroll.plots.curves import curves
 from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import rollouts, spectra
@@ -88,10 +89,10 @@ def test_curves():
 
 def test_spectra(waves):
     _, drawn = waves
-    figure = spectra(drawn)
+    figure = spectra(drawn, KS)
     assert [ax.get_title().split("\n") for ax in figure.axes] == [
-        ["interpolation", "domain_size=8"],
-        ["extrapolation", "domain_size=8"],
+        ["interpolation", "domain size 8 [2π]"],
+        ["extrapolation", "domain size 8 [2π]"],
     ]
     assert in_legend(figure) == {"reference", *ERRORS}
     for ax in figure.axes:
@@ -137,13 +138,13 @@ def vortices():
 def test_vorticity(vortices):
     figure = flows.vorticity(vortices, FLOW, "test_extrapolation")
     panels = [ax for ax in figure.axes if ax.get_images()]
-    rows = np.reshape(panels, (4, flows.PANELS))
+    rows = np.reshape(panels, (4, animation.PANELS))
     assert [ax.get_ylabel() for ax in rows[:, 0]] == ["reference", "coarse solver", "ONE", "WIG"]
     assert "extrapolation" in figure.get_suptitle()
     assert "1000" in figure.get_suptitle()
     for column, ax in enumerate(rows[0]):
         frame, time = ax.get_title().split("\n")
-        number = round(column * (FRAMES - 1) / (flows.PANELS - 1))
+        number = round(column * (FRAMES - 1) / (animation.PANELS - 1))
         assert frame == f"frame {number + 1}"
         assert float(time.split("=")[1].split()[0]) == pytest.approx((number + 1) * KS.frame_time)
         shown = {ax.get_ylabel(): row[column] for row in rows for ax in row[:1]}
@@ -162,7 +163,7 @@ def test_vorticity(vortices):
 def test_spectra_of_flows(vortices):
     figure = flows.spectra(vortices, FLOW)
     upper, lower = labelled(figure, "energy"), labelled(figure, "E / reference")
-    for ax, ratio, title in zip(upper, lower, ("reynolds=600", "reynolds=1000"), strict=True):
+    for ax, ratio, title in zip(upper, lower, ("reynolds 600", "reynolds 1000"), strict=True):
         assert title in ax.get_title()
         assert set(lines(ax)) == {"reference", *vortices}
         for name, (k, energy) in lines(ax).items():
@@ -206,11 +207,15 @@ def test_forces():
     drawn["coarse solver"]["prediction"] = np.zeros((1, 30, 2))
     figure = forces(with_divergence(drawn), dataclasses.replace(KS, frame_time=0.5))
     assert [ax.get_ylabel() for ax in figure.axes] == ["drag coefficient", "lift coefficient"]
-    assert "interpolation, reynolds=150" in figure.axes[0].get_title()
+    assert "interpolation, reynolds 150" in figure.axes[0].get_title()
     assert "[time units]" in figure.axes[1].get_xlabel()
+    assert "line ends: diverged" in in_legend(figure)
     for component, ax in enumerate(figure.axes):
         shown = lines(ax)
         assert set(shown) == {"reference", "ONE", "coarse solver"}
+        (end,) = [line for line in ax.get_lines() if line.get_label() == "_end"]
+        last = 0.5 * BLOWN, reference[0, BLOWN - 1, component]
+        np.testing.assert_allclose(np.ravel(end.get_data()), last)
         np.testing.assert_allclose(shown["reference"], [0.5 * t, reference[0, :, component]])
         np.testing.assert_allclose(shown["ONE"][1], reference[0, :, component] + 0.01)
         np.testing.assert_array_equal(np.isnan(shown["coarse solver"][1]), t > BLOWN)
@@ -250,7 +255,7 @@ def test_fields_on_a_curved_grid(aerofoils):
     (bar,) = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
     assert bar.get_ylabel() == label
     for column, frame in enumerate((0, 2, 5, 7)):
-        assert rows[0, column].get_title().startswith(f"frame {frame + 1}, t = ")
+        assert rows[0, column].get_title().startswith(f"frame {frame + 1}\nt = ")
         density = aerofoils["WIG"]["reference"][0, frame, ..., 0]
         images = [row[column].collections[0].get_array() for row in rows]
         np.testing.assert_allclose(images[0].reshape(density.shape), density)
@@ -266,12 +271,103 @@ def test_values_along_the_body(aerofoils):
     label, measure = AERO.pictures.surface
     given = {"mach": np.array([0.6])}
     wanted = measure(aerofoils["WIG"]["reference"], given)[0]
-    last, mean = (labelled(figure, f"{label}, {what}")[0] for what in ("last frame", "mean"))
-    assert set(lines(last)) == {"reference", "WIG", "coarse solver"}
-    np.testing.assert_allclose(lines(last)["reference"], [AERO.pictures.places, wanted[-1]])
-    np.testing.assert_allclose(lines(mean)["reference"][1], wanted.mean(0))
+    wig, coarse = figure.axes
+    assert (wig.get_ylabel(), coarse.get_ylabel()) == ("WIG", "coarse solver")
+    assert figure.get_supylabel() == label
+    assert wig.get_title() == "interpolation, Ma 0.6, Re 10000, incidence 8 [degrees]"
     theirs = measure(aerofoils["WIG"]["prediction"], given)[0]
-    np.testing.assert_allclose(lines(last)["WIG"][1], theirs[-1])
-    assert np.isnan(lines(last)["coarse solver"][1]).all()
-    assert last.get_ylim()[0] > last.get_ylim()[1]  # suction upwards
-    assert mean.get_xlabel() == "x/c"
+    drawn = [line.get_data() for line in wig.get_lines() if len(line.get_xdata())]
+    for (x, y), values in zip(
+        drawn, (wanted.mean(0), wanted[-1], theirs.mean(0), theirs[-1]), strict=True
+    ):
+        np.testing.assert_array_equal(x, AERO.pictures.places)
+        np.testing.assert_allclose(y, values)
+    theirs = measure(aerofoils["coarse solver"]["prediction"][:, :BLOWN], given)[0]
+    np.testing.assert_allclose(coarse.get_lines()[2].get_ydata(), theirs.mean(0))
+    assert [t.get_text() for t in coarse.texts] == [f"diverged at frame {BLOWN + 1}"]
+    assert in_legend(figure) == {
+        f"{model}, {what}" for model in ("reference", "model") for what in ("mean", "last frame")
+    }
+    assert wig.get_ylim()[0] > wig.get_ylim()[1]  # suction upwards
+    assert coarse.get_xlabel() == "x/c"
+
+
+# ---------------------------------------------------------------------- own data
+
+OWN = dataclasses.replace(
+    FLOW,
+    domain=Domain((6, 12), (("zero", "zero"), ("periodic", "periodic")), spacing=(1.0, 0.5)),
+    channels=("h", "p"),
+    flow=None,
+    units={"p": "Pa"},
+    time_unit="s",
+)
+
+
+def plane(model_error, lost_from=None):
+    """Waves h about zero, p about 1000, on 6 × 12 points; one case per test set."""
+    x, y = (2 * np.pi * np.arange(n) / n for n in (12, 6))
+    shift = 0.1 * np.arange(FRAMES)[:, None, None]
+
+    def frames(speed):
+        h = np.sin(x - speed * shift) * np.cos(y[:, None])
+        return np.stack([h, 1000 + 10 * h], -1)
+
+    reference, prediction = (np.stack([frames(s)] * 2) for s in (1.0, 1.0 + model_error))
+    lost = np.zeros((2, FRAMES), bool)
+    if lost_from is not None:
+        prediction[:, lost_from:], lost[:, lost_from:] = np.nan, True
+    return {
+        **{"reference": reference, "prediction": prediction, "diverged": lost},
+        **{"test_set": np.array(list(SETS)), "physics": np.array(["a=1", "a=2"])},
+    }
+
+
+@pytest.mark.parametrize(("channel", "label"), [("h", "h"), ("p", "p [Pa]")])
+def test_fields_of_own_data(channel, label):
+    drawn = {"coarse solver": plane(0.5, lost_from=0), "WIG": plane(0.1)}
+    figure = channels.field(drawn, OWN, channel, "test_extrapolation")
+    panels = [ax for ax in figure.axes if ax.get_images()]
+    rows = np.reshape(panels, (3, animation.PANELS))  # a domain as wide as high
+    assert [ax.get_ylabel() for ax in rows[:, 0]] == ["reference", "coarse solver", "WIG"]
+    assert figure.get_suptitle() == "extrapolation, a 2"
+    (bar,) = [ax for ax in figure.axes if not ax.get_images()]
+    assert bar.get_ylabel() == label
+    k = OWN.channels.index(channel)
+    for column, frame in enumerate(
+        np.linspace(0, FRAMES - 1, animation.PANELS).round().astype(int)
+    ):
+        time = (frame + 1) * OWN.frame_time
+        assert rows[0, column].get_title() == f"frame {frame + 1}\nt = {time:.4g} s"
+        for row, name, key in ((0, "WIG", "reference"), (2, "WIG", "prediction")):
+            image = rows[row, column].get_images()[0]
+            np.testing.assert_allclose(image.get_array(), drawn[name][key][1, frame, ..., k])
+            assert rows[row, column].get_aspect() == pytest.approx(2.0)  # of a cell
+        assert np.ma.getmaskarray(rows[1, column].get_images()[0].get_array()).all()
+        assert [t.get_visible() for t in rows[1, column].texts] == [True]
+    low, high = rows[0, 0].get_images()[0].get_clim()
+    if channel == "h":
+        assert low == -high  # about zero
+    else:
+        assert 985 < low < 1000 < high < 1015
+
+
+def test_cells_of_a_body_are_left_out():
+    mask = np.ones(OWN.domain.shape, bool)
+    mask[2:4, 3:5] = False
+    system = dataclasses.replace(OWN, domain=dataclasses.replace(OWN.domain, mask=mask))
+    figure = channels.field({"WIG": plane(0.1)}, system, "h", "test_interpolation")
+    for ax in figure.axes[:-1]:
+        hidden = np.ma.getmaskarray(ax.get_images()[0].get_array())
+        np.testing.assert_array_equal(hidden, ~mask)
+
+
+def test_rollouts_of_a_channel_of_one_sign():
+    drawn = {"WIG": plane(0.1)}
+    for key in ("reference", "prediction"):
+        drawn["WIG"][key] = drawn["WIG"][key][:, :, 0]
+    figure = rollouts(drawn, OWN, channel=1)
+    first = figure.axes[0].get_images()[0]
+    shown = drawn["WIG"]["reference"][0, ..., 1]
+    np.testing.assert_allclose(first.get_clim(), (shown.min(), shown.max()))
+    np.testing.assert_allclose(first.get_array(), shown.T)

@@ -209,7 +209,7 @@ def test_colours_are_symmetric_about_zero():
     fields = flow_samples(0.01)
     figure = flows.vorticity({"ONE": fields}, FLOW, "test_interpolation")
     images = [image for ax in figure.axes for image in ax.get_images()]
-    assert len(images) == 2 * flows.PANELS
+    assert len(images) == 2 * animations.PANELS
     assert {(-low, high) for low, high in (image.get_clim() for image in images)} == {
         (images[0].get_clim()[1],) * 2
     }
@@ -226,3 +226,20 @@ def test_a_spectrum_holds_the_energy():
     x = 2 * np.pi * np.arange(16) / 16
     modes, energy = line_spectrum(np.cos(3 * x)[None, None, :, None])
     np.testing.assert_allclose(energy, np.where(modes == 3, 0.25, 0), atol=1e-15)
+
+
+def test_own_data_in_two_dimensions(tmp_path, monkeypatch):
+    monkeypatch.setattr(animations, "ANIMATED", 3)
+    own = dataclasses.replace(
+        FLOW,
+        domain=Domain((CELLS, CELLS), (("periodic", "periodic"), ("zero", "replicate"))),
+        flow=None,
+        channels=("u", "v 2", "p/ρ"),
+    )
+    summary, _ = run([("WIG", 0, 0.02)])
+    samples = {("WIG", 0): flow_samples(0.02, blow_up=20)}
+    animation, *paths = plots.plot_run(tmp_path, summary, samples, own, SETTINGS)
+    fields = [f"field_{c}_{s}polation" for c in ("u", "v_2", "p_ρ") for s in ("inter", "extra")]
+    check(paths, ("curves", *fields))  # no spectra along an axis that is not periodic
+    with Image.open(animation) as gif:
+        assert gif.n_frames == 3

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import tfunroll
 from tfunroll.core import InputError
@@ -65,9 +66,25 @@ def test_a_run_leaves_what_it_promises(first):
         assert f"\n{row}" in text
 
 
+def test_tensorboard_has_whole_curves_and_every_setting(first):
+    """Read back as TensorBoard reads them."""
+    _, out = first
+    events = event_accumulator.EventAccumulator(str(out / "WIG" / "0"), {"tensors": 0}).Reload()
+    steps = [event.step for event in events.Tensors("training/loss")]
+    assert steps[0] <= 20 < steps[-1] == 30  # the shared stage, of 20 updates, is in it
+    plugin = events.SummaryMetadata("_hparams_/session_start_info").plugin_data
+    shown = HParamsPluginData.FromString(plugin.content).session_start_info.hparams
+    settings = {name: value.ListFields()[0][1] for name, value in shown.items()}
+    assert (settings["modality"], settings["seed"]) == ("WIG", 0)
+    assert settings["curriculum"] == "1:20:0.0005,2:10:0.0005"
+    assert (settings["updates"], settings["longest_horizon"], settings["width"]) == (30, 2, 4)
+    said_otherwise = {"modalities", "seeds", "steps"}
+    assert set(RunConfig.names(identity=True)) - said_otherwise <= set(settings)
+
+
 def tensorboard_tags(folder):
     tags = set()
-    for path in (folder / "tensorboard").iterdir():
+    for path in folder.glob("events.out.tfevents.*"):
         events = event_accumulator.EventAccumulator(str(path))
         tags |= set(events.Reload().Tags()["tensors"])
     return tags
@@ -157,7 +174,7 @@ def test_evaluate_again_with_another_horizon(again):
     assert set(table[table.metric == "mse"].frame) == SHORT
     assert json.loads((out / "evaluation.json").read_text())["horizon"] == 5
     assert "relative error over 5 frames" in text
-    events = sorted((out / "WIG" / "1" / "tensorboard").glob("*.final"))
+    events = sorted((out / "WIG" / "1").glob("*.final"))
     assert len(events) == 1  # the old one is gone
     reader = event_accumulator.EventAccumulator(str(events[0]))
     (event,) = reader.Reload().Tensors("final/relative_error/test_extrapolation")
@@ -196,7 +213,7 @@ def test_a_resumed_run_is_evaluated_as_its_other_networks_were(again, config, tm
 def test_a_kill_while_old_results_are_replaced_mixes_nothing(first, again, tmp_path, monkeypatch):
     out, moved = tmp_path / "copy", []
     shutil.copytree(first[1], out)
-    parts = [*again[1].glob("*/*/results.csv"), *again[1].glob("*/*/samples.npz")]
+    parts = [*again[1].glob("*/*/results.csv*"), *again[1].glob("*/*/samples.npz")]
     for part in [*parts, *again[1].glob("baselines/*"), again[1] / "evaluation.json"]:
         new = out / runs.READY / part.relative_to(again[1])  # an evaluation that is complete
         new.parent.mkdir(parents=True, exist_ok=True)
@@ -230,10 +247,12 @@ def test_results_of_earlier_versions_are_refused(first, tmp_path):
     record = json.loads((out / "evaluation.json").read_text())
     for damaged in ("{", "[]", json.dumps(record | {"horizon": "x"}), json.dumps({"horizon": 3})):
         (out / "evaluation.json").write_text(damaged)
-        with pytest.raises(InputError, match="has no readable evaluation.json"):
+        with pytest.raises(InputError, match=r"evaluation\.json: .*; scripts/evaluate.py"):
             runs.gather(out)
     (out / "evaluation.json").unlink()
-    with pytest.raises(InputError, match="has no readable evaluation.json; scripts/evaluate.py"):
+    with pytest.raises(
+        InputError, match=r"evaluation\.json cannot be read .*; scripts/evaluate.py"
+    ):
         runs.gather(out)
     with pytest.raises(InputError, match="is not a run folder"):
         runs.gather(tmp_path)

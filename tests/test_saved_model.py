@@ -8,31 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
+from trainings import trained_folder
 
 import tfunroll
-from tfunroll import systems
 from tfunroll.core import InputError
-from tfunroll.nets.weights import Weights
 from tfunroll.runs.config import RunConfig
-from tfunroll.runs.models import check_start, save_description
-from tfunroll.runs.plan import Plan
-from tfunroll.training.checkpoints import Checkpoints
+from tfunroll.runs.models import check_start
 
 EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "step_saved_model.py"
 
 
-def trained(folder, **options):
-    """A network's folder, as a run leaves it."""
-    config = RunConfig(**{"width": 4, "depth": 1, **options}).resolved()
-    net = Plan(config).net(3)
-    save_description(folder, config, systems.get("ks").features(config.mode), net)
-    Checkpoints(folder / "checkpoints").save(1, {"net": Weights(net).part()})
-    return config
-
-
 @pytest.mark.parametrize("net", ["resnet", "graph"])
 def test_exported_step_equals_the_stepper(tmp_path, net):
-    trained(tmp_path / "net", net=net)
+    trained_folder(tmp_path / "net", net=net)
     assert "domain_size" in tfunroll.export(tmp_path / "net", tmp_path / "out")
     model, stepper = tf.saved_model.load(str(tmp_path / "out")), tfunroll.load(tmp_path / "net")
     for batch in (1, 3):
@@ -44,19 +32,19 @@ def test_exported_step_equals_the_stepper(tmp_path, net):
 
 
 def test_a_stepper_with_noise_draws_anew_in_every_step(tmp_path):
-    trained(tmp_path / "net", stochastic=True, loss="crps", initial="zero")
+    trained_folder(tmp_path / "net", stochastic=True, loss="crps", initial="zero")
     tfunroll.export(tmp_path / "net", tmp_path / "out")
     model, stepper = tf.saved_model.load(str(tmp_path / "out")), tfunroll.load(tmp_path / "net")
     u, params = tf.zeros([200, 48, 1]), {"domain_size": tf.fill([200], 8.0)}
-    still = replace(stepper, amplitude=0.0).bind(params)(u)
+    still = replace(stepper.stepper, amplitude=0.0).bind(params)(u)
     noise = model.step(u, params) - still
-    wanted = 0.01 * np.sqrt(stepper.stepper.scale)  # of an untrained network
+    wanted = 0.01 * np.sqrt(stepper.stepper.stepper.scale)  # of an untrained network
     assert np.std(noise) == pytest.approx(wanted, rel=0.05)
     assert np.abs(model.step(u, params) - still - noise).max() > 0.01
 
 
 def test_the_example_needs_no_tfunroll(tmp_path):
-    trained(tmp_path / "net", correction="sequential", coarse="etdrk2", width=2)
+    trained_folder(tmp_path / "net", correction="sequential", coarse="etdrk2", width=2)
     tfunroll.export(tmp_path / "net", tmp_path / "out")
     block = "import sys; sys.modules['tfunroll'] = sys.modules['keras'] = None; "
     code = block + f"sys.argv[1] = {str(tmp_path / 'out')!r}; exec(open({str(EXAMPLE)!r}).read())"
@@ -73,7 +61,7 @@ def test_missing_network(tmp_path):
 
 
 def test_channels_that_do_not_fit_the_system(tmp_path):
-    trained(tmp_path)
+    trained_folder(tmp_path)
     file = tmp_path / "model.json"
     file.write_text(file.read_text().replace('"state_channels": 1', '"state_channels": 2'))
     with pytest.raises(InputError, match="in_channels=3, system=ks with mode=correction needs 2"):
@@ -81,7 +69,7 @@ def test_channels_that_do_not_fit_the_system(tmp_path):
 
 
 def test_a_start_of_another_network(tmp_path):
-    config = trained(tmp_path)
+    config = trained_folder(tmp_path)
     check_start(tmp_path, config)
     other = RunConfig(net="fno", width=4, depth=1).resolved()
     with pytest.raises(InputError, match="start_from: its networks have net=resnet, this run fno"):

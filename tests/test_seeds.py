@@ -7,7 +7,8 @@ from trainings import KS, SOLVER, Recorder, dataset, small_trainer
 
 import tfunroll as tu
 from tfunroll.stepping.unrolling import NOG, ONE, WIG
-from tfunroll.training.fit import TrainingDivergedError
+from tfunroll.training.checkpoints import Checkpoints
+from tfunroll.training.fit import Fit, TrainingDivergedError
 from tfunroll.training.schedule import Schedule, Stage
 
 STAGES = [Stage(ONE, 30, 1e-2, batch_size=4), Stage(WIG(3), 20, 1e-2, batch_size=4)]
@@ -68,6 +69,55 @@ def test_a_resume_takes_the_newest_that_all_have(data, tmp_path):
     (folders[0] / "checkpoints" / "ckpt-30.npz").unlink()  # killed between the two
     for found, wanted in zip(trainer.fit_together([0, 1], folders), whole, strict=True):
         np.testing.assert_array_equal(found.weights, wanted.weights)
+
+
+def test_a_resume_keeps_what_stands_elsewhere_and_refuses_damage(data, tmp_path, capsys):
+    checkpoint = tu.callbacks.Checkpoint(10)
+    trainer = small_trainer(data, STAGES, "float64", callbacks=[checkpoint], jit=False)
+    folders = [tmp_path / "a", tmp_path / "b"]
+    first = trainer.with_schedule(STAGES[0])
+    first.fit(0, folders[0])  # alone: its checkpoints are those of updates 20 and 30
+    resumed = []
+    restore, take_start = Fit.restore, Fit.take_start
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fit, "restore", lambda *a: (restore(*a), resumed.append(a[0].update))[0])
+        patch.setattr(Fit, "take_start", lambda f: (take_start(f), resumed.append(-1)))
+        found = first.fit_together([0, 1], folders)
+    assert resumed == [30, 0, -1]
+    assert [one.updates for one in found] == [30, 30]
+    np.testing.assert_array_equal(found[1].weights, first.fit(1).weights)
+
+    newest = [folder / "checkpoints" / "ckpt-30.npz" for folder in folders]
+    newest[1].write_bytes(newest[1].read_bytes()[:-200])
+    first.fit_together([0, 1], folders)  # from the one before
+    assert f"warning: checkpoint 30 in {folders[1]} is damaged" in capsys.readouterr().out
+    assert Checkpoints(newest[1].parent).is_whole(30)
+    for path in folders[1].glob("checkpoints/*.npz"):
+        path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(tu.InputError, match="ckpt-30.npz is damaged .* delete"):
+        first.fit_together([0, 1], folders)
+
+
+def test_two_callbacks_of_one_class_keep_what_is_theirs(data, tmp_path):
+    class Count(tu.callbacks.Callback):
+        def __init__(self, every):
+            self.every, self.turns = every, np.int64(0)
+
+        def turn(self, fit):
+            self.turns += 1
+
+        def save(self):
+            return {"turns": self.turns}
+
+        def restore(self, values):
+            self.turns = values["turns"]
+
+    trainer = small_trainer(data, STAGES[0], callbacks=[Count(10), Count(15)], jit=False)
+    trainer.fit(0, tmp_path)
+    fit = Fit(trainer, 0, tmp_path, None, None, "")
+    fit.at_start()
+    assert fit.restore()
+    assert [int(callback.turns) for callback in fit.callbacks[:2]] == [3, 2]
 
 
 def test_a_users_keras_model_runs_seed_by_seed(data):

@@ -207,6 +207,10 @@ def test_a_configuration_names_it():
             "allowed with loss=crps: uniform",
         ),
         (
+            {"stochastic": True, "loss": "crps", "ladder": "substeps:1..2"},
+            "a stochastic stepper has",
+        ),
+        (
             {"stochastic": True, "loss": "crps", "subspace": "modalities", "modalities": ("WIG",)},
             "subspace=modalities has no CRPS",
         ),

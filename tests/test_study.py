@@ -9,7 +9,7 @@ from tfunroll import study
 from tfunroll.core import InputError
 from tfunroll.evaluation.averages import MIN_SEEDS
 from tfunroll.study import collection, curves, description, folder
-from tfunroll.study.description import chosen
+from tfunroll.study.description import chosen, fingerprint
 from tfunroll.study.execution import report
 
 MATRIX = """
@@ -57,7 +57,7 @@ def test_ids_depend_on_a_run_alone(tmp_path):
     found = list(study.load(written(tmp_path), "mini").runs)
     assert found[0] == "ks-correction-resnet-4x0-m4-9d7d26e9"
     assert found[-1] == "ks-correction-resnet-demo-m3-b787c13e"
-    more = MATRIX.replace("[4, 8]", "[4, 6, 8]") + '[[mini.cells]]\nnet = "other"\n'
+    more = MATRIX.replace("[4, 8]", "[4, 6, 8]") + '[[mini.cells]]\nnet = "fno"\n'
     assert set(found) < set(study.load(written(tmp_path, more), "mini").runs)
     same = MATRIX.replace("batch_size = 8", "batch_size = 8\nloss = 'supervised'")  # the default
     assert found == list(study.load(written(tmp_path, same), "mini").runs)
@@ -98,12 +98,13 @@ def test_shards_divide_the_runs(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("width = 4", "variant='mini' is unknown"),
+        ("width = 4", "width=4: must be an object"),
+        ("[large]", "variant='mini' is unknown"),
         ("[mini]\nwidth = 4", "the matrix is empty"),
         ("[mini]\n[[mini.cells]]\nwidth = []", "the matrix is empty"),
         ("[mini]\n[[mini.cells]]\ncolour = 4", "'colour' is not a setting"),
         ("[mini]\n[[mini.cells]]\nout = 'x'", "'out' is not a setting"),
-        ("[mini]\n[[mini.cells]]\nwidth = 'wide'", "width='wide' must be of type int"),
+        ("[mini]\n[[mini.cells]]\nwidth = 'wide'", "width='wide': must be a valid integer"),
         ("[mini]\n[[mini.cells]]\nmode = 'guess'", "mode='guess' is unknown"),
         ("[mini]\n[[mini.cells]]\nwidth = [4, 4]", "names the run ks-correction-resnet-4x0-m4-"),
         ("[mini]\n[[mini.cells]]\npreset = 'x'", "preset='x' is unknown; allowed: none"),
@@ -121,7 +122,7 @@ def test_mistakes_in_a_description(text, message, tmp_path):
 def test_unknown_names(tmp_path):
     with pytest.raises(InputError, match="study='guess' is unknown; allowed: alternatives, "):
         study.load("guess", "mini")
-    with pytest.raises(InputError, match="study='none.toml' cannot be read"):
+    with pytest.raises(InputError, match="study='none.toml': none.toml cannot be read"):
         study.load("none.toml", "mini")
     with pytest.raises(InputError, match="variant='huge' is unknown; allowed: mini, paper, small"):
         study.load("modalities", "huge")
@@ -193,8 +194,10 @@ def test_the_content_of_study_json(tmp_path):
 
 def test_a_study_begun_by_an_earlier_version_is_read(tmp_path):
     settings = {"correction": "graded", "coarse": "etdrk2", "solver_fraction": 0.25}
-    content = {"name": "a", "variant": "mini", "title": "", "question": "", "runs": {"x": settings}}
+    run_id = f"ks-{fingerprint(settings)}"
+    runs = {run_id: settings}
+    content = {"name": "a", "variant": "mini", "title": "", "question": "", "runs": runs}
     (tmp_path / "study.json").write_text(json.dumps(content))
-    config = folder.read(tmp_path).config("x").resolved()
+    config = folder.read(tmp_path).config(run_id).resolved()
     assert config.coarse == "etdrk2:fraction=0.25"
     assert curves.fraction(config) == 0.25

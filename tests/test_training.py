@@ -7,7 +7,7 @@ import tensorflow as tf
 from trainings import KS, SOLVER, Recorder, dataset, small_net, small_trainer
 
 from tfunroll.core import InputError
-from tfunroll.stepping.losses import PhysicsResidual, Supervised
+from tfunroll.stepping.losses import Loss, PhysicsResidual, Supervised
 from tfunroll.stepping.steppers import ParallelCorrection, Prediction
 from tfunroll.stepping.unrolling import NOG, ONE, WIG
 from tfunroll.training import guard
@@ -15,6 +15,21 @@ from tfunroll.training.callbacks import Callback, Checkpoint, Every, Validation
 from tfunroll.training.fit import TrainingDivergedError, TrainingStoppedError
 from tfunroll.training.schedule import Schedule, Stage
 from tfunroll.training.trainer import Trainer, Updates
+
+
+class Loose(Loss):
+    """A mean over all samples."""
+
+    def bind(self, params):
+        return lambda k, before, after, target: tf.reduce_mean(after)
+
+
+class Undefined(Loss):
+    """NaN, whatever the states."""
+
+    def bind(self, params):
+        return lambda k, before, after, target: tf.reduce_mean(after, [1, 2]) * np.nan
+
 
 FIRST, SECOND = Stage(ONE, 40, 1e-2, batch_size=4), Stage(WIG(3), 20, 1e-2, batch_size=4)
 
@@ -318,6 +333,12 @@ def test_one_bad_update_is_skipped_named_and_survived(data):
     assert named, recorder.reasons  # the step from frame 17
 
 
+def test_a_loss_that_is_not_finite_is_named(data, monkeypatch):
+    monkeypatch.setattr("tfunroll.training.fit.GUARD_PATIENCE", 5)
+    with pytest.raises(TrainingDivergedError, match="the loss is not finite, though all states"):
+        eager(data, FIRST, loss=Undefined()).fit()
+
+
 def test_a_jump_of_the_gradient_is_skipped_but_not_for_ever():
     state, one = guard.start(), tf.constant(1.0)
 
@@ -375,6 +396,13 @@ def test_parts_that_do_not_fit_are_refused_in_one_line(data):
         (lambda: Trainer(correction(keras_net(1, 3)), train, small), "does not take inputs"),
         (lambda: eager(data, Stage(WIG(40), 10)), "steps=40 does not fit trajectories of 40 fra"),
         (lambda: eager(data, []), "needs at least one Stage"),
+        (lambda: Trainer(correction(keras_net(1)), data, small), "data is a Dataset; needed: a sp"),
+        (lambda: Validation(data), "split is a Dataset; needed: a split of a Dataset"),
+        (lambda: eager(data, small, loss=len), "loss is a builtin.*; needed: one of tfunroll.los"),
+        (lambda: eager(data, small, loss=Loose()).fit(), r"loss=Loose gives .*\(\) .* \(16,\)"),
+        (lambda: eager(data, ONE), "stages holds a Unrolling; needed: Stage"),
+        (lambda: Stage(ONE, 1e3), "updates=1000.0 must be at least 1, a whole number"),
+        (lambda: eager(data, small).fit_together([1, 2], [None]), "folders holds 1, but .* 2 seed"),
         (lambda: eager(data, [ONE]), "stages holds a Unrolling; needed: Stage"),
         (lambda: Stage("WIG", 10), "must be ONE, NOG"),
         (lambda: Stage(ONE, 0), "updates=0 must be at least 1"),

@@ -5,10 +5,14 @@ import tensorflow as tf
 
 from tfunroll import nets, systems
 from tfunroll.data import Dataset, Trajectories
+from tfunroll.nets.weights import Weights
+from tfunroll.runs.config import RunConfig
+from tfunroll.runs.models import save_description
 from tfunroll.runs.plan import Plan
 from tfunroll.stepping.steppers import ParallelCorrection
 from tfunroll.stepping.unrolling import rollout
 from tfunroll.training.callbacks import Callback
+from tfunroll.training.checkpoints import Checkpoints
 from tfunroll.training.trainer import Trainer
 
 KS = systems.get("ks")
@@ -53,6 +57,15 @@ def trainer_of(config, data, *callbacks, modality=None):
     plan = Plan(config.resolved())
     schedule = plan.schedule(modality or config.modalities[0])
     return plan.trainer(data, [*plan.callbacks(data), *callbacks]).with_schedule(schedule)
+
+
+def trained_folder(folder, **options):
+    """A network's folder, as a run leaves it."""
+    config = RunConfig(**{"width": 4, "depth": 1, **options}).resolved()
+    net = Plan(config).net(3)
+    save_description(folder, config, systems.get(config.system).features(config.mode), net)
+    Checkpoints(folder / "checkpoints").save(1, {"net": Weights(net).part()})
+    return config
 
 
 class Recorder(Callback):

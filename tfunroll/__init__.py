@@ -4,7 +4,7 @@ import tfunroll as tu
 
 systems, data, nets, losses, callbacks, metrics    modules
 Prediction, ParallelCorrection, SequentialCorrection, Stochastic    steppers with a network
-ONE, NOG, WIG, Unrolling, Stage, Schedule, Trainer, Adam    training
+ONE, NOG, WIG, Unrolling, Stage, Schedule, Trainer, Ladder, Adam    training
 evaluate, load, export, Ensemble    what comes out
 System, ParamRange, Domain, Solver, ExternalSolver, own_system, Features    one's own physics
 """
@@ -28,12 +28,14 @@ _OBJECTS = {
         ("Prediction", "ParallelCorrection", "SequentialCorrection"), "tfunroll.stepping.steppers"
     ),
     **dict.fromkeys(
-        ("ONE", "NOG", "WIG", "Unrolling", "unroll", "rollout"), "tfunroll.stepping.unrolling"
+        ("ONE", "NOG", "WIG", "Unrolling", "unroll", "rollout", "repeat"),
+        "tfunroll.stepping.unrolling",
     ),
     **dict.fromkeys(("Stage", "Schedule"), "tfunroll.training.schedule"),
     "Ensemble": "tfunroll.stepping.ensembles",
     "Stochastic": "tfunroll.stepping.stochastic",
     "Trainer": "tfunroll.training.trainer",
+    "Ladder": "tfunroll.training.ladders",
     "Adam": "tfunroll.training.optimizers",
     "evaluate": "tfunroll.evaluation.comparison",
     "load": "tfunroll.runs.models",

@@ -5,9 +5,11 @@ Axis order, stated here and nowhere else: a state is ``[batch, *space, channel]`
 """
 
 import abc
+import copy
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
@@ -21,6 +23,8 @@ Step = Callable[["tf.Tensor"], "tf.Tensor"]  # one frame forward
 
 MODALITIES = ("ONE", "NOG", "WIG")
 BOUNDARIES = ("periodic", "zero", "replicate")
+TEST_SPLITS = ("test_interpolation", "test_extrapolation")
+SPLITS = ("train", "validation", *TEST_SPLITS)
 
 
 class InputError(ValueError):
@@ -28,6 +32,9 @@ class InputError(ValueError):
 
     Scripts print it as one line and exit with status 2; it never means a bug of tfunroll.
     """
+
+    def __str__(self):
+        return " ".join(super().__str__().split())  # one line, whatever it quotes
 
 
 class IncompleteError(RuntimeError):
@@ -81,6 +88,8 @@ class Solver(abc.ABC):
         ``network`` and ``identity``.
       fraction: the part of each frame that it integrates, in (0, 1]; the rest is a network's, by
         correction=graded.
+      knobs: numbers that a ladder may lower while a network is trained, such as iterations: name ->
+        (the least that makes sense, its own, which is the most); attributes of these names.
     """
 
     dt: float
@@ -90,10 +99,48 @@ class Solver(abc.ABC):
     compilable: bool = True
     differentiable: bool = True
     fraction: float = 1.0
+    knobs: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
     @abc.abstractmethod
     def bind(self, params: Params) -> Step:
         """See Stepper.bind."""
+
+    def at(self, knob: str, count: "int | tf.Tensor") -> "Solver":
+        """The same solver at another number of a knob, at most its own.
+
+        Args: count: a number, or an int32 scalar: one compiled graph then serves all of them.
+        Raises: InputError: an unknown knob, or a number outside its range.
+        """
+        self.check_knob(knob, *([count] if isinstance(count, int) else ()))
+        if isinstance(count, int) and count == self.knobs[knob][1]:
+            return self
+        other = copy.copy(self)
+        setattr(other, knob, count)
+        if isinstance(count, int):
+            other.knobs = {**self.knobs, knob: (self.knobs[knob][0], count)}
+            if knob == "substeps":  # they share out the same frame
+                other.dt = self.frame_time / count
+        return other
+
+    def check_knob(self, knob: str, *counts: int) -> None:
+        """InputError for an unknown knob, or a number outside its range."""
+        if knob not in self.knobs:
+            raise InputError(f"ladder={knob!r}: {self.without_knob(knob)}")
+        least, most = self.knobs[knob]
+        for count in counts:
+            if not least <= count <= most:
+                raise InputError(
+                    f"ladder={knob!r}: {count} is outside the solver's range, {least} to {most}"
+                )
+
+    def without_knob(self, knob: str) -> str:
+        """What to tell one who asks for a knob that is not there."""
+        name = getattr(self, "name", type(self).__name__)
+        return f"the solver {name!r} has no such knob; allowed: {', '.join(self.knobs) or 'none'}"
+
+    def iterations(self, knob: str, count: int) -> int:
+        """How many of what the knob counts one frame takes."""
+        return count
 
     @property
     def without_gradient(self) -> str:

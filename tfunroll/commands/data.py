@@ -14,7 +14,9 @@ from tfunroll.runs import cli
 cli.define("dataset", "system", "ks", "ks, ks:points=64, …, or path/to/module.py:SYSTEM")
 cli.define("dataset", "dataset_config", "tiny", "config, such as tiny or study")
 cli.define("dataset", "data_url", "", "hosted: archive of publish_data.py, URL[#sha256=HEX]")
-cli.define("dataset", "data_dir", "", "folder to build in; TFDS's default folder if empty")
+cli.define(
+    "dataset", "data_dir", "", "folder to build in; TFDS's default folder if empty", path=True
+)
 cli.define("dataset", "trajectories", 4, "own system without a dataset: per parameter value")
 cli.define("dataset", "frames", 300, "own system without a dataset: of each trajectory")
 cli.define("dataset", "beam", False, "generate as an Apache Beam pipeline; extra `beam`")

@@ -6,8 +6,10 @@ from absl import flags
 
 from tfunroll.runs import cli
 
-cli.define("run", "run", "", "folder of the run")
-cli.define("run", "out", "", "new folder for the results; in place of the run's own if empty")
+cli.define("run", "run", "", "folder of the run", path=True)
+cli.define(
+    "run", "out", "", "new folder for the results; in place of the run's own if empty", path=True
+)
 cli.define("run", "workers", 0, "processes side by side; one per core if 0")
 cli.define("evaluation", "horizon", 0, "frames of the error metrics; the run's if 0")
 cli.define("evaluation", "long_horizon", 0, "frames of the time metrics; the run's if 0")

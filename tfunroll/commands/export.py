@@ -9,9 +9,10 @@ from absl import flags
 from tfunroll.runs import cli
 
 cli.define(
-    "export", "run", "", "RUN/<modality>/<seed>, or RUN/<modality>: the mean step of all seeds"
+    *("export", "run", "", "RUN/<modality>/<seed>, or RUN/<modality>: the mean step of all seeds"),
+    path=True,
 )
-cli.define("export", "out", "", "folder to write")
+cli.define("export", "out", "", "folder to write", path=True)
 
 
 def main() -> None:

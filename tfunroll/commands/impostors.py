@@ -14,8 +14,10 @@ from tfunroll.runs import cli
 
 cli.define("data", "system", "ks", "ks, ks:points=64, …, or path/to/module.py:SYSTEM")
 cli.define("data", "dataset_config", "tiny", "config of its dataset, such as tiny or study")
-cli.define("data", "data", "", "description file of own trajectories, in place of a dataset")
-cli.define("data", "data_dir", "", "folder of all datasets; TFDS's default if empty")
+cli.define(
+    "data", "data", "", "description file of own trajectories, in place of a dataset", path=True
+)
+cli.define("data", "data_dir", "", "folder of all datasets; TFDS's default if empty", path=True)
 cli.define("measurement", "horizon", 0, "frames of the error metrics; the system's if 0")
 cli.define("measurement", "long_horizon", 0, "frames of the time metrics; the system's if 0")
 

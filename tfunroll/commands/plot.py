@@ -6,7 +6,7 @@ from absl import flags
 
 from tfunroll.runs import cli
 
-cli.define("run", "run", "", "folder of the run")
+cli.define("run", "run", "", "folder of the run", path=True)
 
 
 def main():

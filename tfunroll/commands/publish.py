@@ -9,8 +9,10 @@ from tfunroll.runs import cli
 
 cli.define("dataset", "system", "ks", "a name such as ks, or path/to/module.py:SYSTEM")
 cli.define("dataset", "dataset_config", "tiny", "config, such as tiny or study")
-cli.define("dataset", "data_dir", "", "folder it was built in; TFDS's default folder if empty")
-cli.define("publication", "out", "published", "folder to write into")
+cli.define(
+    "dataset", "data_dir", "", "folder it was built in; TFDS's default folder if empty", path=True
+)
+cli.define("publication", "out", "published", "folder to write into", path=True)
 cli.define("publication", "licence", "CC-BY-4.0", "CC-BY-4.0, CC0-1.0, or a text file")
 
 

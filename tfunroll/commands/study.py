@@ -13,16 +13,20 @@ from absl import flags
 from tfunroll.core import IncompleteError, InputError
 from tfunroll.runs import cli
 
-cli.define("study", "study", "", "name, or path of a TOML file")
+cli.define("study", "study", "", "name, or path of a TOML file", path=True)
 cli.define("study", "variant", "mini", "mini (two cores, an hour), small (a GPU, hours) or paper")
-cli.define("study", "out", "", "folder of the study; runs/study-NAME-VARIANT if empty")
-cli.define("study", "data_dir", "", "where datasets live; TFDS's default folder if empty")
+cli.define("study", "out", "", "folder of the study; runs/study-NAME-VARIANT if empty", path=True)
+cli.define(
+    "study", "data_dir", "", "where datasets live; TFDS's default folder if empty", path=True
+)
 cli.define("study", "workers", 0, "processes side by side; one per core if 0")
 cli.define("part", "shard", "", "i/n: every n-th run from the i-th on, for schedulers")
 cli.define("part", "run", "", "ids of the runs to do, comma list")
 cli.define("instead", "dry_run", False, "print runs, updates and estimated time; run nothing")
 cli.define("instead", "gather", False, "table, summary, figures, findings from saved results")
-cli.define("instead", "docs", "", "with --gather or --dry_run: folder to write findings.md into")
+cli.define(
+    "instead", "docs", "", "with --gather or --dry_run: folder to write findings.md into", path=True
+)
 
 
 def main():

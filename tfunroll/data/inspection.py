@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfunroll import novelty
+from tfunroll.arrays import Pieces
 from tfunroll.core import InputError
 from tfunroll.solvers.external import solver_errors
 from tfunroll.systems import System
@@ -18,12 +19,15 @@ TRAJECTORIES, FRAMES, LABELS = 12, 2, 6  # that are stepped by the coarse solver
 def report(system: System, dataset) -> None:
     """Prints how new validation is to training and warns of what looks wrong.
 
-    Of own data also the error of one coarse step beside that of persistence: where it is larger
-    than the System's ``coarse_misses`` says, frame time or axes are not what they should be.
+    Of own data also what was read, and the error of one coarse step, where there is a solver,
+    beside that of persistence: where it is larger than the System's ``coarse_misses`` says, frame
+    time or axes are not what they should be.
 
     Args: dataset: data.Dataset.
     """
     splits = dataset.splits
+    if dataset.name == "own":
+        print(contents(system, dataset), flush=True)
     line, doubts = novelty.describe(splits["validation"].states, splits["train"].states)
     print(line, flush=True)
     doubts += system.doubts(
@@ -31,6 +35,7 @@ def report(system: System, dataset) -> None:
     )
     if dataset.name == "own":
         doubts += outside_training(splits) + repeated(splits)
+    if dataset.name == "own" and system.coarse_kinds:
         try:
             step = coarse_step(system, splits)
         except InputError as error:
@@ -40,6 +45,36 @@ def report(system: System, dataset) -> None:
             doubts += step.doubts(system.coarse_misses)
     for doubt in doubts:
         warnings.warn(f"{dataset.path}: {doubt}", stacklevel=3)
+
+
+def contents(system: System, dataset) -> str:
+    """What was read, in lines: shape, frame time, and of each channel range and change per frame.
+
+    Args: dataset: data.Dataset.
+    """
+    splits = dataset.splits
+    first = splits["train"].states
+    space = " × ".join(map(str, first.shape[2:-1]))
+    counts = ", ".join(f"{len(split.ids)} {name}" for name, split in splits.items())
+    axes = tuple(range(first.ndim - 2))
+    low, high, squares, pairs = np.inf, -np.inf, 0.0, 0
+    for split in splits.values():
+        for u in split.states:
+            low, high = np.minimum(low, u.min(axes)), np.maximum(high, u.max(axes))
+            squares = squares + np.square(np.diff(u, axis=0), dtype=np.float64).sum(axes)
+            pairs += u[1:, ..., 0].size
+    change = np.sqrt(squares / pairs)
+    where = ", read in pieces" if isinstance(first, Pieces) else ""
+    lines = [
+        f"{dataset.config}: trajectories {counts}; {first.shape[1]} frames, {space} points, "
+        f"{first.dtype}{where}; frame time {system.frame_time:g} {system.time_unit}"
+    ]
+    for k, name in enumerate(system.channels):
+        unit = f" {system.units[name]}" if name in system.units else ""
+        lines.append(
+            f"  {name}: {low[k]:.3g} to {high[k]:.3g}{unit}, change per frame {change[k]:.2g} (rms)"
+        )
+    return "\n".join(lines)
 
 
 def refuse_copies(trajectories, splits: Mapping[str, list[int]], where: str) -> None:
@@ -88,8 +123,8 @@ def repeated(splits) -> list[str]:
     """A sentence for each split whose trajectories repeat frames, their own or each other's."""
     sentences = []
     for split, trajectories in splits.items():
-        frames = trajectories.states.reshape(-1, *trajectories.states.shape[2:])
-        distinct = len({hash(frame.tobytes()) for frame in frames})
+        frames = [hash(frame.tobytes()) for u in trajectories.states for frame in u]
+        distinct = len(set(frames))
         if len(frames) - distinct > len(trajectories.ids):  # one each: the same initial state
             sentences.append(
                 f"splits.{split}: {len(frames) - distinct} of {len(frames)} frames repeat others "

@@ -1,4 +1,4 @@
-"""Trajectories in memory: from a TFDS dataset, or from the user's own files."""
+"""Trajectories: of a TFDS dataset, of the user's own files, or of arrays."""
 
 import functools
 import hashlib
@@ -8,14 +8,28 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from tfunroll import datasets
-from tfunroll.core import InputError, check_choice
+from tfunroll import arrays, datasets, machine, systems
+from tfunroll.arrays import Pieces
+from tfunroll.arrays.description import splits_of
+from tfunroll.core import SPLITS, InputError, check_choice
 from tfunroll.data import inspection
-from tfunroll.data.own import read_description
+from tfunroll.data.own import check_fit, states_of
 from tfunroll.datasets.guards import command, refuse_outdated
 from tfunroll.systems import System
-from tfunroll.systems.base import SPLITS
+
+MEMORY = 0.25  # part of the job's memory that own data may take before they stay in their files
+
+
+class DataRecord(TypedDict):
+    """What a run remembers of its data; splits: {name: (trajectories, frames)}."""
+
+    dataset: str
+    config: str
+    version: str
+    fingerprint: str
+    splits: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -23,15 +37,16 @@ class Trajectories:
     """One split.
 
     Attributes:
-      states: [trajectory, frame, *space, channel] float32.
-      params: physics parameters by name, each [trajectory] float32.
+      states: [trajectory, frame, *space, channel], float32, or float64 where that was asked for;
+        Pieces, which look alike, where they stay in their files.
+      params: physics parameters by name, each [trajectory], of the same type.
       ids: a name per trajectory.
       start_times: time of each first frame, [trajectory] float32.
       diagnostics: by name, each [trajectory, ...]: "energy" per frame, and the system's own, such
         as "chaotic" per 100 frames; empty for own data but for the energy.
     """
 
-    states: np.ndarray
+    states: np.ndarray | Pieces
     params: dict[str, np.ndarray]
     ids: tuple[str, ...]
     start_times: np.ndarray
@@ -54,9 +69,9 @@ class Trajectories:
             )
         if shape[0] < 1 or shape[1] < 2:
             raise InputError(f"{where}: states needs a trajectory of at least two frames: {shape}")
-        bad = np.flatnonzero(~np.isfinite(self.states).all(tuple(range(1, len(shape)))))
-        if bad.size:
-            raise InputError(f"{where}: states holds NaN or infinity in trajectory {bad[0]}")
+        for i, trajectory in enumerate(self.states):
+            if not np.isfinite(trajectory).all():
+                raise InputError(f"{where}: states holds NaN or infinity in trajectory {i}")
         for name, values in self.params.items():
             if not np.isfinite(values).all():
                 raise InputError(f"{where}: params.{name} holds NaN or infinity")
@@ -64,6 +79,15 @@ class Trajectories:
             system.check_params(self.params)
         except InputError as error:
             raise InputError(f"{where}: params: {error}") from None
+
+
+def check_split(field: str, given: Trajectories) -> Trajectories:
+    """What was given; InputError unless it is one split."""
+    if not isinstance(given, Trajectories):
+        raise InputError(
+            f"{field} is a {type(given).__name__}; needed: a split of a Dataset, like data.train"
+        )
+    return given
 
 
 @dataclass(frozen=True)
@@ -125,28 +149,26 @@ class Dataset:
         """
         digest = hashlib.sha256()
         for split, trajectories in sorted(self.splits.items()):
-            arrays = {"states": trajectories.states, **dict(sorted(trajectories.params.items()))}
-            for name, values in arrays.items():
-                digest.update(repr((split, name, values.dtype.str, values.shape)).encode())
-                digest.update(np.ascontiguousarray(values).data)
+            values = {"states": trajectories.states, **dict(sorted(trajectories.params.items()))}
+            for name, array in values.items():
+                digest.update(repr((split, name, array.dtype.str, array.shape)).encode())
+                for part in array if isinstance(array, Pieces) else [array]:
+                    digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()[:16]
 
-    def record(self) -> dict[str, object]:
-        """What a run remembers of its data: JSON values.
-
-        "dataset", "config", "version", "fingerprint", and "splits": {name: [trajectories, frames]}.
-        """
+    def record(self) -> DataRecord:
+        """What a run remembers of its data."""
         return {
             "dataset": self.name,
             "config": self.config,
             "version": self.version,
             "fingerprint": self.fingerprint,
-            "splits": {name: list(t.states.shape[:2]) for name, t in self.splits.items()},
+            "splits": {name: t.states.shape[:2] for name, t in self.splits.items()},
         }
 
 
 def load(
-    system: System,
+    system: System | None = None,
     config: str = "tiny",
     data_dir: str | pathlib.Path | None = None,
     own: str | pathlib.Path | None = None,
@@ -154,25 +176,39 @@ def load(
     workers: int | None = None,
     keep_steady: bool = False,
     report: bool = True,
+    dtype: str = "float32",
+    memory: float | None = None,
 ) -> Dataset:
-    """Reads all splits into memory.
+    """Reads all splits.
+
+        data = tfunroll.data.load(own="mine.json")    # data.system is what these data alone say
 
     Args:
-      system: whose data; shapes and parameters are checked against it.
+      system: whose data; shapes and parameters are checked against it. None: the one that ``own``
+        names, or else that of these data alone, for predictions.
       config: of the system's TFDS dataset, such as "tiny".
       data_dir: folder of all datasets; TFDS's default if None or empty.
-      own: description file of own data, read in place of a TFDS dataset; see ``own_data``.
+      own: description file of own data, read in place of a TFDS dataset: see arrays.description.
       build: make the dataset first if it is not there yet.
       workers: processes that make it; None or 0: one per core.
       keep_steady: train on trajectories that the dataset labels as steady, too.
       report: print what data from elsewhere (own, hosted, published) say about themselves, and warn
         of what looks wrong; see ``inspection.report``.
+      dtype: of own data, "float32" or "float64"; those of TFDS are float32.
+      memory: bytes that own data may take; larger ones stay in their files and are read in pieces.
+        None: a quarter of the job's memory.
     Raises:
-      InputError: unknown config; missing, truncated, broken or outdated data; own data that do not
-        fit, or are copies of each other; only steady trajectories to train on.
+      InputError: no system and no own data; unknown config; missing, truncated, broken or outdated
+        data; own data that do not fit, or are copies of each other; only steady trajectories to
+        train on.
     """
     if own:
-        dataset = _load_own(system, pathlib.Path(own).expanduser())
+        path = pathlib.Path(own).expanduser()
+        if system is None:
+            system = systems.get(arrays.named_system(path) or str(path))
+        dataset = _load_own(system, path, dtype, memory or MEMORY * machine.memory())
+    elif system is None:
+        raise InputError("system: needed is a System, such as systems.ks.make(), or own data")
     else:
         builder = _built(system, config, data_dir, build, workers)
         dataset = _load_tfds(system, builder, keep_steady)
@@ -277,6 +313,7 @@ def of(
     system: System,
     splits: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]],
     name: str = "arrays",
+    dtype: str = "float32",
 ) -> Dataset:
     """A dataset of NumPy arrays in memory.
 
@@ -286,19 +323,23 @@ def of(
       splits: name -> (states [trajectory, frame, *space, channel], parameters, each [trajectory]);
         names: train, validation and test_….
       name: for tables.
+      dtype: of states and parameters, "float32" or "float64".
     Raises:
       InputError: for shapes, parameters or numbers that the system cannot have.
     """
     if "train" not in splits:
         raise InputError(f"splits={', '.join(splits) or 'none'}: needed is train")
     made = {}
-    for split, (states, params) in splits.items():
+    for split, given in splits.items():
         check_choice("splits", split, SPLITS)
-        states = np.asarray(states, np.float32)
+        if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping)):
+            raise InputError(f"{split} must be a pair (states, {{name of a parameter: values}})")
+        states, params = given
+        states = np.asarray(states, dtype)
         count = len(states)
         made[split] = Trajectories(
             states=states,
-            params={key: np.asarray(values, np.float32) for key, values in params.items()},
+            params={key: np.asarray(values, dtype) for key, values in params.items()},
             ids=tuple(f"{split}/{i}" for i in range(count)),
             start_times=np.zeros(count, np.float32),
             diagnostics={},
@@ -344,30 +385,38 @@ def _without_steady(whole: Trajectories, where: str) -> Trajectories:
     )
 
 
-def _load_own(system: System, path: pathlib.Path) -> Dataset:
-    described = read_description(path, system)
-    states = described.states
-    everything = Trajectories(
-        states=states,
-        params=described.params,
-        ids=tuple(f"{path.stem}/{i}" for i in range(len(states))),
-        start_times=np.zeros(len(states), np.float32),
-        diagnostics={},
-    )
+def _load_own(system: System, path: pathlib.Path, dtype: str, memory: float) -> Dataset:
+    check_choice("dtype", dtype, ("float32", "float64"))
+    described = arrays.read(path)
+    check_fit(described, system)
+    everything = _everything(described, path, dtype, memory)
     everything.check(system, str(path))
-    inspection.refuse_copies(everything, described.splits, str(path))
-    splits = {name: _select(everything, chosen) for name, chosen in described.splits.items()}
+    chosen = splits_of(described)
+    inspection.refuse_copies(everything, chosen, str(path))
+    splits = {name: _select(everything, numbers) for name, numbers in chosen.items()}
     return Dataset(
         "own", path.stem, splits, system.frame_time, str(path), foreign=True, system=system
     )
 
 
+def _everything(described, path, dtype, memory) -> Trajectories:
+    states = states_of(described, dtype, memory)
+    return Trajectories(
+        states=states,
+        params={name: values.astype(dtype) for name, values in described.params.items()},
+        ids=tuple(f"{path.stem}/{i}" for i in range(len(states))),
+        start_times=np.zeros(len(states), np.float32),
+        diagnostics={},
+    )
+
+
 def _select(whole: Trajectories, chosen: list[int]) -> Trajectories:
-    states = whole.states[chosen]
+    pieces = isinstance(whole.states, Pieces)
+    states = whole.states.of(chosen) if pieces else whole.states[chosen]
     return Trajectories(
         states=states,
         params={name: values[chosen] for name, values in whole.params.items()},
         ids=tuple(whole.ids[i] for i in chosen),
         start_times=whole.start_times[chosen],
-        diagnostics={"energy": datasets.energy(states)},
+        diagnostics={"energy": np.concatenate([datasets.energy(u[None]) for u in states])},
     )

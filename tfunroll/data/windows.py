@@ -1,10 +1,21 @@
 """Shuffled windows of trajectories, as a pure function of (seed, position): nothing to save."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
+from tfunroll.arrays import Pieces
 from tfunroll.core import InputError, Params
-from tfunroll.data.trajectories import Trajectories
+from tfunroll.data.trajectories import Trajectories, check_split
+
+HELD = 2**26  # bytes of windows that are read ahead of a compiled call, at most
+
+
+def windows_of(trajectories: Trajectories, dtype: str = "float32") -> "Windows":
+    """Windows of trajectories in memory, or of those that stay in their files."""
+    kind = Streamed if isinstance(trajectories.states, Pieces) else Windows
+    return kind(trajectories, dtype)
 
 
 class Windows:
@@ -19,10 +30,16 @@ class Windows:
       dtype: of the batches.
     """
 
+    streamed = False  # whether windows are fetched outside the graph
+
     def __init__(self, trajectories: Trajectories, dtype: str = "float32"):
-        states = trajectories.states
+        states = check_split("data", trajectories).states
         self.trajectories, self.frames = states.shape[:2]
         self._ids = trajectories.ids
+        self._params = {k: tf.constant(v, dtype) for k, v in trajectories.params.items()}
+        self._hold(states, dtype)
+
+    def _hold(self, states, dtype):
         try:  # all of it in the device's memory, where compiled updates read it
             self._states = tf.constant(states.reshape(-1, *states.shape[2:]), dtype)
         except tf.errors.ResourceExhaustedError:
@@ -30,7 +47,6 @@ class Windows:
                 f"the training split of {states.nbytes / 1e9:.1f} GB does not fit the device's "
                 "memory; use a smaller dataset_config"
             ) from None
-        self._params = {k: tf.constant(v, dtype) for k, v in trajectories.params.items()}
         self._mean_squares = np.mean(np.square(states, dtype=np.float64), (0, 1))
 
     def rms(self, active: np.ndarray | None = None) -> np.ndarray:
@@ -80,8 +96,21 @@ class Windows:
         )
         return window // starts, window % starts
 
+    def most(self, size: int, steps: int) -> float:
+        """Batches of ``size`` windows that may be fetched at once."""
+        return math.inf
+
+    def fetch(
+        self, trajectory: tf.Tensor, start: tf.Tensor, steps: int, needed: int | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """What ``read`` takes, of windows that were drawn, each [..., size].
+
+        Args: needed: of the last axis, how many will be read; None: all.
+        """
+        return trajectory, start
+
     def read(self, trajectory: tf.Tensor, start: tf.Tensor, steps: int) -> tuple[tf.Tensor, Params]:
-        """The windows at ``start`` of ``trajectory``, each [size].
+        """The windows at ``start`` of ``trajectory``, each [size], after ``fetch``.
 
         Returns: [size, steps + 1, *space, channel] and the parameters, each [size].
         """
@@ -97,3 +126,38 @@ class Windows:
     def name(self, trajectory: int, start: int) -> tuple[str, int]:
         """The trajectory's id and the frame of one window."""
         return self._ids[trajectory], start
+
+
+class Streamed(Windows):
+    """The same windows in the same order, of trajectories that stay in their files.
+
+    ``fetch`` reads them, on the host and outside a graph, and ``read`` takes the states it gives in
+    place of the start frames.
+    """
+
+    streamed = True
+
+    def _hold(self, states, dtype):
+        self._pieces, self._dtype = states, dtype
+        sums = sum(np.square(u, dtype=np.float64).sum(0) for u in states)
+        self._mean_squares = sums / (self.trajectories * self.frames)
+
+    def most(self, size: int, steps: int) -> float:
+        item = tf.as_dtype(self._dtype).size
+        return HELD / (size * (steps + 1) * math.prod(self._pieces.shape[2:]) * item)
+
+    def fetch(self, trajectory, start, steps, needed=None):
+        shape = (*trajectory.shape, steps + 1, *self._pieces.shape[2:])
+        states = np.zeros(shape, tf.as_dtype(self._dtype).as_numpy_dtype)
+        which, first = trajectory.numpy(), start.numpy()
+        for place in np.ndindex(which[..., :needed].shape):
+            states[place] = self._pieces[which[place], first[place] : first[place] + steps + 1]
+        return trajectory, tf.constant(states)
+
+    def read(self, trajectory, start, steps):
+        params = {name: tf.gather(values, trajectory) for name, values in self._params.items()}
+        return start, params
+
+    def example(self):
+        first = {name: values[:1] for name, values in self._params.items()}
+        return tf.constant(self._pieces[:1, 0], self._dtype), first

@@ -5,6 +5,8 @@ import pandas as pd
 
 from tfunroll.core import InputError
 
+NO_PARAMS = "no parameters"  # in tables and titles, of data without any
+
 
 def all_cases(dataset, settings) -> tuple[pd.DataFrame, np.ndarray, dict[str, np.ndarray]]:
     """All test trajectories × start frames.
@@ -20,7 +22,7 @@ def all_cases(dataset, settings) -> tuple[pd.DataFrame, np.ndarray, dict[str, np
         states += [data.states[:, s : s + 1 + settings.long_horizon] for s in starts]
         params += [data.params] * len(starts)
         physics = [
-            ";".join(f"{key}={values[i]:g}" for key, values in data.params.items())
+            ";".join(f"{key}={values[i]:g}" for key, values in data.params.items()) or NO_PARAMS
             for i in range(count)
         ]
         flags = data.diagnostics.get("chaotic") if data.diagnostics else None

@@ -36,7 +36,21 @@ class Comparison:
     def __add__(self, other: "Comparison") -> "Comparison":
         if other.system.name != self.system.name or other.settings != self.settings:
             raise InputError("evaluations add up where system, test data and settings are the same")
-        both = pd.concat([self.results, other.results], ignore_index=True)
+        mine, theirs = self.results, other.results
+        known = theirs.set_index(["modality", "seed"]).index.isin(list(self.samples))
+        network = theirs["kind"] == results.NETWORK
+        for name, seed in theirs[known & network][["modality", "seed"]].values[:1]:
+            raise InputError(
+                f"name={name!r} with seed={seed} is in both evaluations; give evaluate "
+                "another name, or the seed of another network"
+            )
+        names = pd.concat([mine, theirs[network]]).groupby("modality")["net"].unique()
+        for name, nets in names[names.map(len) > 1].items():
+            raise InputError(
+                f"name={name!r} stands for different networks, {' and '.join(nets)}; give evaluate "
+                "a name for each"
+            )
+        both = pd.concat([mine, theirs[~known]], ignore_index=True)  # each baseline once
         return Comparison(both, {**self.samples, **other.samples}, self.system, self.settings)
 
     @property
@@ -97,7 +111,8 @@ def evaluate(
         if choice not in ("persistence", "solver"):
             raise InputError(f"against={choice!r} is unknown; allowed: persistence, solver")
     frames = min(dataset.splits[name].states.shape[1] for name in sets)
-    horizon = min(system.horizon, frames - 1) if horizon is None else horizon
+    if horizon is None:
+        horizon = max(1, min(system.horizon, frames - starts))
     if long_horizon is None:
         long_horizon = max(horizon, min(system.long_horizon, frames - starts))
     defined = tuple(
@@ -107,7 +122,7 @@ def evaluate(
     net = stepper.nets[0] if ensemble else getattr(stepper, "net", None)
     dtype = net.variable_dtype if net is not None else "float32"
     settings = Settings(horizon, long_horizon, starts, tuple(metrics) or defined, sets, dtype, jit)
-    label = name or (net.name if net is not None else type(stepper).__name__)
+    label = name or (_name(net) if net is not None else type(stepper).__name__)
     if ensemble and not name:
         label = f"{label}, {stepper.count} members"
     models = [(label, results.ENSEMBLE if ensemble else results.NETWORK, stepper)]
@@ -123,7 +138,7 @@ def evaluate(
             refinement, substeps = model.refinement, round(model.frame_time / model.dt)
         labels = {
             **dict.fromkeys(("run_id", "mode", "correction"), ""),
-            "net": net.name if net is not None else "",
+            "net": _name(net) if net is not None else "",
             "modality": modality,
             "steps": 1,
             "seed": seed if kind == results.NETWORK else 0,
@@ -141,3 +156,11 @@ def evaluate(
         samples[modality, labels["seed"]] = evaluation.samples
     of_plots = {"horizon": horizon, "long_horizon": long_horizon, "test_sets": list(sets)}
     return Comparison(pd.concat(tables, ignore_index=True), samples, system, of_plots)
+
+
+def _name(net) -> str:
+    """A network's name, without the number that Keras puts behind its class's: the same network
+    made again, "functional_1", is another training of it, not another network."""
+    stem, _, number = net.name.rpartition("_")
+    given_by_keras = stem.replace("_", "") == type(net).__name__.lower()
+    return stem if given_by_keras and number.isdecimal() else net.name

@@ -14,7 +14,6 @@ from tfunroll.evaluation.flops import flops_per_frame, largest_substeps
 from tfunroll.evaluation.results import COARSE, COLUMNS, EQUAL_COST, NETWORK, PERSISTENCE, REFINED
 from tfunroll.solvers.external import solver_errors
 from tfunroll.stepping.ensembles import Ensemble
-from tfunroll.stepping.stochastic import Stochastic
 from tfunroll.stepping.unrolling import rollout
 from tfunroll.systems.base import TEST_SPLITS, System
 
@@ -117,7 +116,7 @@ class Evaluator:
     """
 
     def __init__(self, stepper: Stepper, system: System, dataset, settings: Settings):
-        self._noisy = isinstance(stepper, Stochastic)
+        self._noisy = hasattr(stepper, "keyed")
         if self._noisy:
             stepper = Ensemble([stepper] * stepper.members)
         self._ensemble = isinstance(stepper, Ensemble) and stepper.how == "rollouts"
@@ -303,7 +302,9 @@ def baselines(
       corrected: None leaves the last one out, as does one that costs less than the coarsest.
       refined: arguments of System.refined, each a baseline more.
     """
-    solvers = [(PERSISTENCE, Persistence()), (COARSE, system.coarse(coarse))]
+    solvers = [(PERSISTENCE, Persistence())]
+    if system.coarse_kinds:
+        solvers.append((COARSE, system.coarse(coarse)))
     if corrected is not None and (finest := _equal_cost(system, dataset, settings, corrected)):
         solvers.append((EQUAL_COST, system.refined(finest)))
     solvers += [(REFINED, system.refined(n)) for n in refined]

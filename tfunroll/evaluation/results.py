@@ -5,7 +5,7 @@ test cases.
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from tfunroll.core import InputError
 from tfunroll.evaluation.averages import MIN_SEEDS, TOO_FEW, combine, paired_p, scores
-from tfunroll.files import replacing, why
+from tfunroll.files import check_checksum, replacing, why, write_checksum
 
 # What was stepped. kind: one of KINDS; refinement: cells of a baseline solver's grid per cell of
 # the networks' grid and axis, substeps: its sub-steps per frame; 0 and 0 for what is no solver.
@@ -45,16 +45,26 @@ def write_csv(table: pd.DataFrame, path) -> None:
         table.to_csv(new, index=False, float_format="%.9g")
 
 
+def write_checked_csv(table: pd.DataFrame, path: pathlib.Path) -> None:
+    """``write_csv`` of a table that is read again, with a checksum beside it."""
+    text = table.to_csv(index=False, float_format="%.9g")
+    write_checksum(path, text.encode())  # first: the table says that all is there
+    with replacing(path) as new:
+        new.write_text(text, encoding="utf-8", newline="")
+
+
 def read_csv(path) -> pd.DataFrame:
     """A table that write_csv wrote, with its types; empty labels stay empty texts.
 
     Raises:
-      InputError: if it cannot be read, or lacks columns, as tables of earlier versions do.
+      InputError: if it cannot be read, is not as ``write_checked_csv`` wrote it, or lacks columns,
+        as tables of earlier versions do.
     """
-    types = {"frame": "Int64", **dict.fromkeys(TEXTS, str)}
+    types = {"frame": "Int64", "chaotic": bool, **dict.fromkeys(TEXTS, str)}
     # An empty frame is a missing number; an empty label, or a net called "nan", is a text.
     missing = {"frame": [""]}
     try:
+        check_checksum(pathlib.Path(path))
         table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=missing)
     except (OSError, ValueError) as error:  # pandas' own errors, and those of decoding, are such
         raise InputError(
@@ -164,7 +174,7 @@ def format_table(
     table = summary[(summary["subset"] == subset) & summary["frame"].isna()]
     counts = table.groupby("modality")[[k for k in MODEL if k != "modality"]].nunique().max()
     varying = [key for key in counts.index if counts[key] > 1]
-    sets = [name for name in SETS if name in set(table["test_set"])]
+    sets = sets_of(set(table["test_set"]))
     rows = []
     for key, model in table.groupby([*varying, "modality"], sort=False):
         *values, modality = key
@@ -180,6 +190,11 @@ def format_table(
     return f"{text}\n\n{_legend(summary, settings)}"
 
 
+def sets_of(present: Collection[str]) -> list[str]:
+    """Test sets in the order of tables; validation where there is none."""
+    return [name for name in SETS if name in present] or ["validation"]
+
+
 def cells(model: pd.DataFrame, sets: list[str]) -> dict[str, str]:
     """The measured cells of one model's row, from its whole-rollout rows of a summary."""
     cells = {}
@@ -189,7 +204,7 @@ def cells(model: pd.DataFrame, sets: list[str]) -> dict[str, str]:
     ends = model[model["metric"] == "divergence_time"]
     errors_of = [errors.loc[name] for name in sets if name in errors.index]
     for row in errors_of:
-        cells[f"error {SETS[row.name]}"] = _value(row)
+        cells[f"error {SETS.get(row.name, 'valid.')}"] = _value(row)
     if len(times):
         sign = "≥ " if times["censored"].max() > 0 else ""
         cells["corr. time"] = f"{sign}{np.average(times['value'], weights=times['n']):.1f}"
@@ -217,7 +232,7 @@ def _legend(summary, settings) -> str:
         * bool(set(UNCERTAINTY) & set(summary["metric"]))
         + "A diverged rollout counts with the largest error that one that has not diverged can "
         "have.\n"
-        f"corr. time: mean frames until decorrelated or diverged, both test sets; ≥ where some "
+        f"corr. time: mean frames until decorrelated or diverged, all test sets; ≥ where some "
         f"never were within {long_horizon} frames.\n"
         f"diverged: within {long_horizon} frames, beyond the reference's range by more than half "
         "of it, or not finite.\n"

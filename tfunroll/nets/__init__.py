@@ -12,7 +12,7 @@ import keras  # noqa: E402
 check_keras_backend(keras.backend.backend())  # the backend may also stand in ~/.keras/keras.json
 
 from tfunroll.nets.base import Net  # noqa: E402
-from tfunroll.nets.building import DTYPES, NETS, SIZES, build  # noqa: E402
+from tfunroll.nets.building import DTYPES, NETS, OWN, SIZES, build, full_name  # noqa: E402
 from tfunroll.nets.descriptions import (  # noqa: E402
     FNO,
     AttentionUNet,
@@ -28,6 +28,7 @@ __all__ = [
     "FNO",
     "INITIAL",
     "NETS",
+    "OWN",
     "SIZES",
     "AttentionUNet",
     "GraphNet",
@@ -36,5 +37,6 @@ __all__ = [
     "Transformer",
     "UNet",
     "build",
+    "full_name",
     "keras",
 ]

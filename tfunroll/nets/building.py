@@ -1,27 +1,81 @@
 """Networks by name: architecture, size, start and seed to a built Keras model."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from numbers import Integral
 
-from tfunroll.core import Domain, InputError, check_choice
-from tfunroll.nets import fno, graph, resnet, sizes, transformer, unet
-from tfunroll.nets.base import Net
-from tfunroll.nets.initial import INITIAL, best
+import keras
 
-# Name -> (domain, options) -> network; options are its size, common arguments and dtype.
-_MAKE = {
-    "resnet": lambda domain, options: resnet.ResNet(**options),
-    "unet": lambda domain, options: unet.UNet(**options),
-    "attention_unet": lambda domain, options: unet.UNet(attention=True, **options),
-    "fno": lambda domain, options: fno.FNO(**options),
-    "graph": lambda domain, options: graph.GraphNet(
+from tfunroll import user_modules
+from tfunroll.core import Domain, InputError, check_choice
+from tfunroll.nets import fno, graph, own, resnet, sizes, transformer, unet
+from tfunroll.nets.base import Net
+from tfunroll.nets.initial import INITIAL
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that is registered of an architecture.
+
+    Attributes:
+      make: (domain, options) -> network; options are its size, common arguments and dtype.
+      depths: blocks or levels of each label of SIZES; the width follows from the count.
+      start: initial weights where none are named, chosen on validation data (docs/networks.md).
+    """
+
+    make: Callable[[Domain, dict], Net]
+    depths: tuple[int, ...]
+    start: str = "glorot"
+
+
+def _graph(domain, options):
+    return graph.GraphNet(
         spacing=domain.spacing, centres=domain.centres, mask=domain.mask, **options
+    )
+
+
+ARCHITECTURES = {
+    "resnet": Architecture(
+        lambda domain, options: resnet.ResNet(**options), (1, 4, 8, 10, 12, 12, 12, 16), "zero"
     ),
-    "transformer": lambda domain, options: transformer.Transformer(shape=domain.shape, **options),
+    "unet": Architecture(
+        lambda domain, options: unet.UNet(**options), (1, 2, 3, 3, 3, 3, 3, 3), "glorot_zero"
+    ),
+    "attention_unet": Architecture(
+        lambda domain, options: unet.UNet(attention=True, **options),
+        (1, 2, 3, 3, 3, 3, 3, 3),
+        "glorot_zero",
+    ),
+    "fno": Architecture(
+        lambda domain, options: fno.FNO(**options), (2, 3, 4, 4, 4, 4, 4, 4), "zero"
+    ),
+    "graph": Architecture(_graph, (2, 4, 8, 10, 12, 12, 12, 16), "glorot_zero"),
+    "transformer": Architecture(
+        lambda domain, options: transformer.Transformer(shape=domain.shape, **options),
+        (1, 2, 4, 4, 5, 6, 6, 8),
+        "zero",
+    ),
 }
-NETS = tuple(_MAKE)
+NETS = tuple(ARCHITECTURES)
 SIZES = tuple(sizes.TARGETS)
 DTYPES = ("float32", "float64", "mixed_bfloat16")
+OWN = "own"  # the initial weights of a user's own network: what its function makes of the seed
+
+
+def full_name(name: str) -> str:
+    """The name that means the same network in every folder: a user's own has path and hash.
+
+    Raises: InputError: for an unknown name, or a file that is not there or has changed.
+    """
+    if user_modules.is_path(name):
+        return user_modules.full_name("net", name, own.ATTRIBUTE, hashed=True)
+    check_choice("net", name, (*NETS, f"path/to/module.py:{own.ATTRIBUTE}"))
+    return name
+
+
+def best(name: str) -> str:
+    """The start of a network's weights where none is asked for."""
+    return OWN if user_modules.is_path(name) else ARCHITECTURES[name].start
 
 
 def build(
@@ -37,11 +91,12 @@ def build(
     seed: int = 0,
     dtype: str = "float32",
     initial: str | None = None,
-) -> Net:
+) -> keras.Model:
     """Builds a network for a domain, with its weights initialised from ``seed``.
 
     Args:
-      name: architecture, of NETS.
+      name: architecture, of NETS, or a user's own, "path/to/module.py:NET": see ``nets.own``. An
+        own one has its size and start from its function alone.
       domain: grid and boundaries.
       in_channels, out_channels: as in Features.
       size: a label of SIZES; "demo" if None.
@@ -51,20 +106,23 @@ def build(
       seed: of the initial weights: the same seed gives the same weights.
       dtype: of DTYPES.
       initial: how the weights are drawn, of INITIAL; see initial.set_initial. The architecture's
-        own, initial.best, if None.
+        own, ``best``, if None.
     Raises:
       InputError: for an unknown name, size, dtype or initial, a size that no width meets, or a
         width, depth or modes that is no whole number, below 1 or beyond what the grid carries.
     """
-    check_choice("net", name, NETS)
+    name = full_name(name)
     check_choice("size", size or "demo", SIZES)
     given = {"width": width, "depth": depth, "modes": modes}
     given = {key: value for key, value in given.items() if value is not None}
-    initial = best(name) if initial is None else initial
-    check_choice("initial", initial, INITIAL)
     check_choice("dtype", dtype, DTYPES)
     if not isinstance(seed, Integral) or seed < 0:
         raise InputError(f"seed={seed!r} must be a whole number, at least 0")
+    initial = best(name) if initial is None else initial
+    if user_modules.is_path(name):
+        check_own(name, {**given, "size": size, "widths": widths}, initial)
+        return own.make(name, domain, in_channels, out_channels, int(seed), dtype)
+    check_choice("initial", initial, INITIAL)
     if not isinstance(widths, Iterable):
         raise InputError(f"widths={widths!r} must be a list of whole numbers")
     common = {"out_channels": out_channels, "boundary": domain.boundary}
@@ -72,7 +130,7 @@ def build(
     limits = _check(name, domain, given, widths)
 
     def make(options):
-        net = _MAKE[name](domain, {**options, **common, "dtype": dtype})
+        net = ARCHITECTURES[name].make(domain, {**options, **common, "dtype": dtype})
         net.build((None, *domain.shape, in_channels))
         return net
 
@@ -80,7 +138,10 @@ def build(
         if given or size:
             raise InputError("widths: give either --widths or --size, --width and --depth")
         return make({"widths": tuple(widths)})
-    options = sizes.of_label(name, len(domain.shape), size or "demo", limits, study=not given)
+    depths = ARCHITECTURES[name].depths
+    options = sizes.of_label(
+        name, len(domain.shape), size or "demo", depths, limits, study=not given
+    )
     options |= given
     if {"width", "widths"} & options.keys():
         return make(options)
@@ -90,6 +151,16 @@ def build(
     net = make({**options, "width": width})
     sizes.check(name, label, width, net.count_params())
     return net
+
+
+def check_own(name: str, size: dict[str, object], initial: str) -> None:
+    """InputError for a size or start of a user's own network, which has its own."""
+    own_one = f"is for tfunroll's networks; net={user_modules.short_name(name)}"
+    for field, value in size.items():
+        if value:
+            raise InputError(f"{field}={value!r} {own_one} has its own size")
+    if initial != OWN:
+        raise InputError(f"initial={initial!r} {own_one} draws its own; allowed: {OWN}")
 
 
 def _check(name, domain, given, widths) -> dict[str, int]:

@@ -6,22 +6,8 @@ import numpy as np
 from tfunroll.core import check_choice
 
 INITIAL = ("glorot", "fan_in", "zero", "glorot_zero")
-# Starts chosen on validation data, for the architectures that were measured: docs/networks.md.
-BEST = {
-    "resnet": "zero",
-    "unet": "glorot_zero",
-    "attention_unet": "glorot_zero",
-    "fno": "zero",
-    "graph": "glorot_zero",
-    "transformer": "zero",
-}
 MATRICES = ("kernel", "qkv", "mix")  # [in, out], by the names that layers give them
 BIASES = ("bias", "mix_bias")
-
-
-def best(net: str) -> str:
-    """The start of an architecture's weights where none is asked for; Glorot's if not measured."""
-    return BEST.get(net, "glorot")
 
 
 def set_initial(net: keras.Model, name: str) -> None:

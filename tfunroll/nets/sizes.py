@@ -30,29 +30,29 @@ STUDY = {
     ("resnet", 2, "1M"): {"widths": (16, 32, 64, 128, 128, 128, 64, 32, 16)},
 }
 
-# Depth per label, in the order of TARGETS; the width follows from the count.
-DEPTHS = {
-    "resnet": (1, 4, 8, 10, 12, 12, 12, 16),
-    "unet": (1, 2, 3, 3, 3, 3, 3, 3),
-    "attention_unet": (1, 2, 3, 3, 3, 3, 3, 3),
-    "fno": (2, 3, 4, 4, 4, 4, 4, 4),
-    "graph": (2, 4, 8, 10, 12, 12, 12, 16),
-    "transformer": (1, 2, 4, 4, 5, 6, 6, 8),
-}
-MODES = {1: (4, 8, 16, 16, 16, 16, 16, 16), 2: (2, 4, 6, 8, 8, 8, 8, 8)}  # of the FNO, likewise
+# Wavenumbers of the FNO per label, in the order of TARGETS, by number of space dimensions.
+MODES = {1: (4, 8, 16, 16, 16, 16, 16, 16), 2: (2, 4, 6, 8, 8, 8, 8, 8)}
 
 
-def of_label(name: str, dimensions: int, label: str, limits: dict, study: bool = True) -> dict:
+def of_label(
+    name: str,
+    dimensions: int,
+    label: str,
+    depths: Sequence[int],
+    limits: dict,
+    study: bool = True,
+) -> dict:
     """What a label fixes besides the width, or all of it where the study does.
 
     Args:
+      depths: of the architecture, per label.
       limits: largest depth or modes that the grid allows, where it limits them.
       study: whether the study's own network is meant, if there is one.
     """
     if study and (name, dimensions, label) in STUDY:
         return dict(STUDY[name, dimensions, label])
     number = list(TARGETS).index(label)
-    options = {"depth": DEPTHS[name][number]}
+    options = {"depth": depths[number]}
     if name == "fno":
         options["modes"] = MODES[dimensions][number]
     return {key: min(value, limits.get(key, value)) for key, value in options.items()}

@@ -72,26 +72,38 @@ def fast_diagonalisation(
 
 
 def conjugate_gradients(
-    operator: Solve, preconditioner: Solve, iterations: int, tolerance: float = 0.0
+    operator: Solve,
+    preconditioner: Solve,
+    iterations: int | tf.Tensor,
+    tolerance: float = 0.0,
+    most: int | None = None,
+    start: tf.Tensor | None = None,
 ) -> Solve:
     """The solver of A p = r by preconditioned conjugate gradients, a fixed number of iterations.
 
     Samples whose residual has fallen to ``tolerance`` times their right-hand side stay as they
-    are. The gradient is the same solve of the cotangent: as exact as the solve has converged.
+    are. The gradient is the same solve of the cotangent: as exact as the solve has converged, as
+    the result of so many iterations is not linear in r.
 
     Args:
       operator: A, symmetric and definite (of either sign) on [batch, y, x]; its constants must be
         NumPy arrays.
       preconditioner: roughly A⁻¹, symmetric, of the same sign.
-      iterations: at most; good values: 10 with fast diagonalisation around an obstacle.
+      iterations: at most; good values: 10 with fast diagonalisation around an obstacle. An int32
+        scalar, at most ``most``, makes one compiled graph serve all numbers.
       tolerance: relative residual; 0 never stops before a residual of zero.
+      start: p to begin with; None: zero. The tolerance is then of A p too, whose rounding counts.
+        It has no gradient, as the solution does not depend on it; that of r begins from zero.
     """
 
     def dot(a, b):
         return tf.reduce_sum(a * b, [Y, X], keepdims=True)
 
-    def solve(r):
-        goal = tolerance**2 * dot(r, r)
+    def solve(r, first=None):
+        goal, p = tolerance**2 * dot(r, r), tf.zeros_like(r)
+        if first is not None:
+            image = operator(first)
+            goal, p, r = goal + tolerance**2 * dot(image, image), first, r - image
 
         def body(k, p, r, direction, weight):
             image = operator(direction)
@@ -103,12 +115,14 @@ def conjugate_gradients(
             return k + 1, p, r, z + tf.math.divide_no_nan(new, weight) * direction, new
 
         z = preconditioner(r)
-        start = (tf.constant(0), tf.zeros_like(r), r, z, dot(r, z))
         return tf.while_loop(
-            lambda k, *_: k < iterations, body, start, maximum_iterations=iterations
+            lambda k, *_: k < iterations,
+            body,
+            (tf.constant(0), p, r, z, dot(r, z)),
+            maximum_iterations=most or iterations,
         )[1]
 
-    return with_adjoint(solve, solve)
+    return with_adjoint(lambda r: solve(r, start), solve)
 
 
 def with_adjoint(solve: Solve, adjoint: Solve) -> Solve:

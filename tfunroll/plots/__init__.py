@@ -5,19 +5,21 @@ palette for colour-blind readers (Okabe & Ito). Fields use maps of monotone ligh
 prints keep their order; signed fields of flows a diverging one, symmetric about zero.
 """
 
+import itertools
 import pathlib
+import re
 from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from tfunroll.evaluation.results import model_order
-from tfunroll.plots import curved, flows
+from tfunroll.plots import channels, curved, flows
 from tfunroll.plots.curves import curves
 from tfunroll.plots.ensembles import ensembles
 from tfunroll.plots.forces import forces
 from tfunroll.plots.rollouts import rollouts, spectra
-from tfunroll.plots.style import STYLES, TITLES, Samples, metadata
+from tfunroll.plots.style import STYLES, TITLES, Samples, finish, metadata
 from tfunroll.plots.training import training
 from tfunroll.systems.base import System
 
@@ -34,10 +36,11 @@ def plot_run(
 ) -> list[pathlib.Path]:
     """Writes the pictures of a run; returns their paths.
 
-    All systems: curves; ensembles where there are some. One dimension: rollouts over space and
-    time, spectra. Flows: vorticity of a case per test set, evolution, rollout.gif, and spectra of
-    periodic ones. Curved grids: fields, values along the body, rollout.gif. Bodies: forces. PNG and
-    PDF but for the animation.
+    All systems: curves, and ``System.figures``; ensembles where there are some. One dimension:
+    rollouts over space and time, of each channel, spectra. Two, in general: each channel of a case
+    per test set, rollout.gif. Flows: vorticity of a case per test set, evolution, rollout.gif, and
+    spectra of periodic ones. Curved grids: fields, values along the body, rollout.gif. Bodies:
+    forces. PNG and PDF but for the animation.
 
     Args:
       out_dir: an existing folder.
@@ -78,18 +81,34 @@ def plot_run(
         paths.append(out / "rollout.gif")
         curved.animate(drawn, system, next(iter(sets)), paths[-1])
     elif drawn:
-        figures["spectra"] = spectra(drawn)
+        if system.domain.boundary[-1] == ("periodic", "periodic"):
+            figures["spectra"] = spectra(drawn, system)
+        sets = list(dict.fromkeys(next(iter(drawn.values()))["test_set"]))
         if len(system.domain.shape) == 1:
-            figures["rollouts"] = rollouts(drawn, system)
+            for k, channel in enumerate(system.channels):
+                slug = f"_{_slug(channel)}" if len(system.channels) > 1 else ""
+                figures[f"rollouts{slug}"] = rollouts(drawn, system, k)
+        elif len(system.domain.shape) == 2:
+            for name, channel in itertools.product(sets, system.channels):
+                slug = f"field_{_slug(channel)}_{TITLES.get(name, name)}"
+                figures[slug] = channels.field(drawn, system, channel, name)
+            paths.append(out / "rollout.gif")
+            channels.animate(drawn, system, system.channels[0], sets[0], paths[-1])
     with_forces = {name: s for name, s in drawn.items() if "reference_forces" in s}
     if with_forces:
         figures["forces"] = forces(with_forces, system)
+    if drawn:
+        figures |= {name: make(drawn, system) for name, make in system.figures.items()}
     for name, figure in figures.items():
         FigureCanvasAgg(figure)
-        for ax in figure.axes:
-            ax.minorticks_off()  # on log axes they take half of the drawing time
+        finish(figure)
         for suffix, dpi in ((".png", 130), (".pdf", 200)):
             paths.append(out / f"{name}{suffix}")
             figure.savefig(paths[-1], dpi=dpi, metadata=metadata(suffix, settings))
             figure.set_layout_engine("none")  # laid out once; the second file keeps the places
     return paths
+
+
+def _slug(name: str) -> str:
+    """A channel's name as part of a file's."""
+    return re.sub(r"\W+", "_", name).strip("_") or "channel"

@@ -8,9 +8,12 @@ from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tfunroll.plots.style import TITLES, Drawn, short
+from tfunroll.evaluation.results import ORDER
+from tfunroll.plots.style import Drawn, case_title, frame_title, short
+from tfunroll.systems.base import System
 
 ANIMATED = 40  # frames of the animation, at most
+PANELS = 6  # frames of the panels, of fields as wide as high
 FRAMES_PER_SECOND = 10
 
 
@@ -19,7 +22,7 @@ def animate(
     panel: Callable,
     label: str,
     title: str,
-    frame_time: float,
+    system: System,
     across: int,
     width: float,
     path: pathlib.Path,
@@ -50,8 +53,9 @@ def animate(
     figure.set_layout_engine("none")  # laid out once: panels that move would distract
 
     def draw(frame):
-        time = (frame + 1) * frame_time
-        heading.set_text(f"{title}\nframe {frame + 1} of {count}, t = {time:.2f}")
+        time = (frame + 1) * system.frame_time
+        text = f"frame {frame + 1} of {count}, t = {time:.2f} {system.time_unit}"
+        heading.set_text(f"{title}\n{text}")
         for (image, text), field in zip(panels, rows.values(), strict=True):
             image.set_array(field[frame])
             text.set_visible(np.isnan(field[frame]).all())
@@ -60,12 +64,59 @@ def animate(
     FuncAnimation(figure, draw, frames, init_func=lambda: None).save(path, writer, dpi=80)
 
 
+def in_time(
+    rows: Mapping[str, np.ndarray],
+    panel: Callable,
+    label: str,
+    title: str,
+    system: System,
+    count: int,
+    size: tuple[float, float],
+) -> Figure:
+    """Fields in space: a row for each model, a column for each of ``count`` frames.
+
+    Args:
+      rows, panel, label, title: as for ``animate``.
+      count: columns, from the first frame to the last.
+      size: width and height of a panel, in inches.
+    """
+    whole = len(next(iter(rows.values())))
+    frames = np.unique(np.linspace(0, whole - 1, count).round().astype(int))
+    width, height = size[0] * len(frames) + 1.9, size[1] * len(rows) + 0.9
+    figure = Figure((width, height), layout="constrained")
+    axes = figure.subplots(len(rows), len(frames), squeeze=False)
+    for row, (name, values) in zip(axes, rows.items(), strict=True):
+        for ax, frame in zip(row, frames, strict=True):
+            image, _ = panel(ax, values[frame])
+        row[0].set_ylabel(short(name), fontsize=10)
+    for ax, frame in zip(axes[0], frames, strict=True):
+        ax.set_title(frame_title(system, frame), fontsize=9)
+    shrink = 0.6 if len(rows) > 2 else 0.9
+    figure.colorbar(image, ax=axes, label=label, extend="both", shrink=shrink, pad=0.02)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
 def first_case(drawn: Drawn, test_set: str) -> int:
     """The sample that is drawn of a test set."""
     return list(next(iter(drawn.values()))["test_set"]).index(test_set)
 
 
-def case_title(drawn: Drawn, test_set: str) -> str:
+def title_of(drawn: Drawn, test_set: str, system: System) -> str:
     """Test set and parameters of that sample."""
     physics = next(iter(drawn.values()))["physics"][first_case(drawn, test_set)]
-    return f"{TITLES.get(test_set, test_set)}, {physics}"
+    return case_title(test_set, physics, system)
+
+
+def rows_of(drawn: Drawn, test_set: str, field: Callable) -> dict[str, np.ndarray]:
+    """Name -> the field [frame, y, x] of the reference, the coarse solver and the networks.
+
+    Args: field: states [frame, *space, channel] -> [frame, y, x]. What diverged is NaN.
+    """
+    case = first_case(drawn, test_set)
+    rows = {"reference": field(next(iter(drawn.values()))["reference"][case])}
+    for name in ("coarse solver", *ORDER):
+        if name in drawn:
+            lost = drawn[name]["diverged"][case][:, None, None]
+            rows[name] = np.where(lost, np.nan, field(drawn[name]["prediction"][case]))
+    return rows

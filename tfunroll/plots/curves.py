@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tfunroll.evaluation.averages import FLOOR
-from tfunroll.evaluation.results import SETS
-from tfunroll.plots.style import TITLES, is_trained, styles_of
+from tfunroll.evaluation.results import sets_of
+from tfunroll.plots.style import TITLES, is_trained, legend, styles_of
 from tfunroll.systems.base import System
 
 ZERO = 1.01 * FLOOR  # an error up to this is that of an exact model, and is not drawn
@@ -19,21 +19,21 @@ BELOW = 0.03  # a baseline with less than this share of the best model's error i
 def curves(summary: pd.DataFrame, system: System, settings: Mapping[str, object]) -> Figure:
     """Error over time above, bars of the relative error below, one column per test set."""
     summary = summary[summary["subset"] == "all"]
-    sets = [name for name in SETS if name in set(summary["test_set"])]
+    sets = sets_of(set(summary["test_set"]))
     figure = Figure(figsize=(4.6 * len(sets) + 0.8, 7.4), layout="constrained")
     axes = figure.subplots(2, len(sets), squeeze=False, sharey="row")
     for column, name in enumerate(sets):
         part = summary[summary["test_set"] == name]
         error_over_time(axes[0, column], part, system.lyapunov_time)
         bars(axes[1, column], part, settings["long_horizon"])
-        axes[0, column].set_title(TITLES[name])
+        axes[0, column].set_title(TITLES.get(name, name))
     axes[0, 0].set_ylabel("normalised RMSE")
     axes[1, 0].set_ylabel(f"relative error over {settings['horizon']} frames")
     handles = {}
     for ax in axes[::-1].flat:  # the lines of the upper row, with markers, replace those below
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     ordered = sorted(handles, key=lambda name: not is_trained(name))
-    figure.legend([handles[name] for name in ordered], ordered, loc="outside lower center", ncols=3)
+    legend(figure, ([handles[name] for name in ordered], ordered))
     return figure
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tfunroll.evaluation.results import SETS
+from tfunroll.evaluation.results import sets_of
 from tfunroll.plots.style import TITLES, Drawn, styles_of
 from tfunroll.systems.base import System
 
@@ -19,7 +19,7 @@ def ensembles(
 ) -> Figure:
     """Per test set: spread over error by frame, how often the truth has which rank among the
     members, and below for each ensemble its members at a point of a case."""
-    sets = [name for name in SETS if name in set(summary["test_set"])]
+    sets = sets_of(set(summary["test_set"]))
     size = (4.6 * len(sets) + 0.8, 5.4 + 1.9 * len(drawn))
     figure = Figure(figsize=size, layout="constrained")
     ratios = [1.3, 1, *[0.9] * len(drawn)]

@@ -4,58 +4,73 @@ Made from the samples of one seed of each model. What diverged is grey, or its l
 """
 
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from tfunroll.evaluation.results import ORDER, SETS
-from tfunroll.metrics import StaggeredGrid, flows
+from tfunroll.evaluation.results import sets_of
+from tfunroll.metrics import flows
 from tfunroll.plots import animation
-from tfunroll.plots.animation import case_title, first_case
-from tfunroll.plots.style import TITLES, Drawn, short, styles_of
+from tfunroll.plots.animation import rows_of, title_of
+from tfunroll.plots.style import (
+    REFERENCE,
+    TITLES,
+    Drawn,
+    case_title,
+    legend,
+    mark_end,
+    short,
+    styles_of,
+    time_label,
+)
 from tfunroll.systems.base import System
 
 MAP = colormaps["RdBu_r"].with_extremes(bad="0.7")  # red and blue: told apart by colour-blind eyes
-PANELS = 6  # frames of the panels
 VORTICITY = "vorticity ω [1/time unit]"
 CLIP = 99.5  # percentile of |ω| of the reference at which the colours end
 DECADES, RATIOS = 1e10, 1e3  # shown of the spectra: below are rounding errors
 HEADROOM = 3.0  # of energy and enstrophy over the reference
-LINE = {"color": "black", "linewidth": 2.2, "label": "reference"}
+FINENESS = 8  # points per cell of a body's outline
 
 
 def vorticity(drawn: Drawn, system: System, test_set: str) -> Figure:
     """Vorticity of one test case: rows are reference and models, columns frames."""
-    rows = _vorticities(drawn, system.flow, first_case(drawn, test_set))
-    wide = _aspect(system)
-    count = max(round(PANELS / wide), 2)
-    frames = np.unique(np.linspace(0, len(rows["reference"]) - 1, count).round().astype(int))
-    limit = _limit(rows["reference"])
-    figure = Figure((1.5 * wide * len(frames) + 1.9, 1.5 * len(rows) + 0.9), layout="constrained")
-    axes = figure.subplots(len(rows), len(frames), squeeze=False)
-    for row, (name, field) in zip(axes, rows.items(), strict=True):
-        for ax, frame in zip(row, frames, strict=True):
-            image, _ = _panel(ax, field[frame], limit, system)
-        row[0].set_ylabel(short(name), fontsize=10)
-    for ax, frame in zip(axes[0], frames, strict=True):
-        ax.set_title(f"frame {frame + 1}\nt = {(frame + 1) * system.frame_time:.2f}", fontsize=9)
-    figure.colorbar(image, ax=axes, label=VORTICITY, extend="both", shrink=0.6, pad=0.02)
-    figure.suptitle(case_title(drawn, test_set), fontsize=10)
-    return figure
+    rows = rows_of(drawn, test_set, lambda states: vorticity_of(states, system))
+    return panels(rows, system, title_of(drawn, test_set, system))
+
+
+def panels(rows: Mapping[str, np.ndarray], system: System, title: str) -> Figure:
+    """Vorticity fields [frame, y, x] by name; the first one says where the colours end."""
+    limit, wide = _limit(next(iter(rows.values()))), _aspect(system)
+    return animation.in_time(
+        rows,
+        lambda ax, field: _panel(ax, field, limit, system),
+        VORTICITY,
+        title,
+        system,
+        count=max(round(animation.PANELS / wide), 2),
+        size=(1.5 * wide, 1.5),
+    )
+
+
+def vorticity_of(states: np.ndarray, system: System) -> np.ndarray:
+    """Vorticity [frame, y, x] of states [frame, y, x, channel]."""
+    return flows.vorticity(states[..., :2], system.flow)
 
 
 def animate(drawn: Drawn, system: System, test_set: str, path: pathlib.Path) -> None:
     """Writes one test case as an animated GIF: vorticity of reference and models side by side."""
-    rows = _vorticities(drawn, system.flow, first_case(drawn, test_set))
+    rows = rows_of(drawn, test_set, lambda states: vorticity_of(states, system))
     limit, wide = _limit(rows["reference"]), _aspect(system)
     animation.animate(
         rows,
         lambda ax, field: _panel(ax, field, limit, system),
         VORTICITY,
-        case_title(drawn, test_set),
-        system.frame_time,
+        title_of(drawn, test_set, system),
+        system,
         across=len(rows) if wide < 1.5 else 2,
         width=2.0 * wide,
         path=path,
@@ -76,8 +91,8 @@ def spectra(drawn: Drawn, system: System) -> Figure:
     for (upper, lower), (test_set, physics) in zip(axes.T, panels, strict=True):
         chosen = (first["test_set"] == test_set) & (first["physics"] == physics)
         reference = _mean_spectrum(first["reference"][chosen][..., :2])[k]
-        upper.plot(k, reference, **LINE)
-        lower.axhline(1, **LINE | {"linewidth": 1.2})
+        upper.plot(k, reference, **REFERENCE)
+        lower.axhline(1, **REFERENCE | {"linewidth": 1.2})
         for i, (name, sample) in enumerate(drawn.items()):
             w, lost = sample["prediction"][chosen][..., :2], sample["diverged"][chosen]
             energy = _mean_spectrum(w, lost)[k]
@@ -93,24 +108,24 @@ def spectra(drawn: Drawn, system: System) -> Figure:
         lower.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         lower.yaxis.set_major_formatter("{x:g}")
         lower.set_xticklabels([1, 2, 4, 8, k[-1]])
-        upper.set_title(f"{TITLES.get(test_set, test_set)}, {physics}", fontsize=9)
+        upper.set_title(case_title(test_set, physics, system), fontsize=9)
         for ax in (upper, lower):
             ax.grid(alpha=0.25)
     axes[0, 0].set_ylabel("energy E(k)")
     axes[1, 0].set_ylabel("E / reference")
     figure.align_ylabels(axes[:, 0])
-    handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=min(len(drawn) + 1, 5))
+    legend(figure, axes[0, 0].get_legend_handles_labels())
     return figure
 
 
 def evolution(drawn: Drawn, system: System) -> Figure:
     """Energy, enstrophy, vorticity correlation and divergence over time, one column a test set.
 
-    Lines: mean over the cases; one ends where the first of its cases has diverged.
+    Lines: mean over the cases; one ends, with a cross, where the first of its cases has diverged.
     """
+    ended = False
     first = next(iter(drawn.values()))
-    sets = [name for name in SETS if name in set(first["test_set"])] or ["validation"]
+    sets = sets_of(set(first["test_set"]))
     grid, styles = system.flow, styles_of(drawn)
     rows = {
         "energy ½⟨u² + v²⟩": flows.kinetic_energy,
@@ -127,44 +142,36 @@ def evolution(drawn: Drawn, system: System) -> Figure:
         for ax, (label, measure) in zip(column, rows.items(), strict=True):
             reference = measure(r, r).mean(0)
             if "correlation" not in label:
-                ax.plot(time, reference, **LINE)
+                ax.plot(time, reference, **REFERENCE)
             for i, (name, sample) in enumerate(drawn.items()):
                 w = sample["prediction"][chosen][..., :2]
-                fine = ~sample["diverged"][chosen].any(0)
-                if not fine.any():
+                lost = sample["diverged"][chosen].any(0)
+                if lost.all():
+                    ended = True
                     continue
-                mean = measure(w, r)[:, fine].mean(0)
+                mean = np.full(len(time), np.nan)
+                mean[~lost] = measure(w, r)[:, ~lost].mean(0)
                 every = max(len(time) // 8, 1)
                 at = (i * every // len(drawn), every)
-                ax.plot(time[fine], mean, markevery=at, **styles[name].line(short(name)))
+                look = styles[name].line(short(name))
+                ax.plot(time[~lost], mean[~lost], markevery=at, **look)
+                ended |= mark_end(ax, time, mean, lost, styles[name].color)
             tops[label] = max(tops.get(label, 0.0), HEADROOM * reference.max())
             ax.grid(alpha=0.25)
         column[0].set_title(TITLES.get(test_set, test_set))
-        column[-1].set_xlabel("time [time units]")
+        column[-1].set_xlabel(time_label(system))
         column[-1].set_yscale("log")
     for ax, label in zip(axes[:, 0], rows, strict=True):
         ax.set_ylabel(label)
         if label.startswith("en"):  # what is about to blow up leaves the picture
             ax.set_ylim(top=min(ax.get_ylim()[1], tops[label]) or 1)
     figure.align_ylabels(axes[:, 0])
-    handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=min(len(drawn) + 1, 5))
+    legend(figure, axes[0, 0].get_legend_handles_labels(), ended)
     return figure
 
 
-def _vorticities(drawn: Drawn, grid: StaggeredGrid, case: int) -> dict[str, np.ndarray]:
-    """Name -> vorticity [frame, y, x] of the reference, the coarse solver and the networks."""
-    first = next(iter(drawn.values()))
-    fields = {"reference": flows.vorticity(first["reference"][case][..., :2], grid)}
-    for name in ("coarse solver", *ORDER):
-        if name in drawn:
-            field = flows.vorticity(drawn[name]["prediction"][case][..., :2], grid)
-            fields[name] = np.where(drawn[name]["diverged"][case][:, None, None], np.nan, field)
-    return fields
-
-
 def _limit(field: np.ndarray) -> float:
-    return float(np.percentile(np.abs(field), CLIP)) or 1.0
+    return float(np.nanpercentile(np.abs(field), CLIP)) or 1.0
 
 
 def _aspect(system):
@@ -174,18 +181,19 @@ def _aspect(system):
 def _panel(ax, field, limit, system):
     """A field [y, x] as an image, y upwards, the body on it, and the label of one that diverged.
 
-    Vorticity lives in corners: the centre of cell (j, i) is half a pixel before corner (j, i).
+    Vorticity lives in corners: pixel (j, i) is the corner at ((i + 1) h, (j + 1) h).
     """
     image = ax.imshow(field, cmap=MAP, vmin=-limit, vmax=limit, origin="lower")
-    mask = system.domain.mask
-    if mask is not None and not mask.all():
-        y, x = (np.arange(n) - 0.5 for n in mask.shape)
-        ax.contourf(x, y, ~mask, levels=[0.5, 1.5], colors=["0.25"])
-        rows, columns = field.shape
-        ax.set(xlim=(-0.5, columns - 0.5), ylim=(-0.5, rows - 0.5))
+    if system.body is not None:
+        rows, columns = system.domain.shape
+        y, x = (np.arange(0, n, 1 / FINENESS) for n in (rows, columns))
+        (dy, dx), shown = system.domain.spacing, field.shape
+        distance = system.body(*np.meshgrid(x * dx, y * dy))
+        ax.contourf(x - 1, y - 1, distance, levels=[distance.min() - 1, 0], colors=["0.25"])
+        ax.set(xlim=(-0.5, shown[1] - 0.5), ylim=(-0.5, shown[0] - 0.5))
     ax.set(xticks=[], yticks=[])
     place = {"transform": ax.transAxes, "ha": "center", "va": "center", "fontsize": 8}
-    return image, ax.text(0.5, 0.5, "diverged", visible=np.isnan(field).all(), **place)
+    return image, ax.text(0.5, 0.85, "diverged", visible=np.isnan(field).all(), **place)
 
 
 def _mean_spectrum(w: np.ndarray, lost: np.ndarray | None = None) -> np.ndarray:

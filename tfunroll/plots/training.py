@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tfunroll.evaluation.results import ORDER, model_order
-from tfunroll.plots.style import Style, styles_of
+from tfunroll.plots.style import Style, legend, styles_of
 
 RATE = "training/learning_rate"
 PANELS = {
@@ -53,5 +53,5 @@ def training(histories: Mapping[tuple[str, int], pd.DataFrame]) -> Figure:
     axes[-1].set_ylim(bottom=0)
     axes[-1].ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
     axes[-1].set_xlabel("update")
-    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend(figure, axes[-1].get_legend_handles_labels())
     return figure

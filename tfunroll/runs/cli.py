@@ -1,31 +1,33 @@
 """What all commands share: flags made from RunConfig, a grouped --help, one-line errors."""
 
-import hashlib
 import os
-import pathlib
-import shutil
 import signal
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from importlib.metadata import version
 
 from absl import app, flags, logging
 
-from tfunroll import machine
 from tfunroll.core import IncompleteError, InputError, check_keras_backend
+from tfunroll.files import expand
+from tfunroll.runs import programs
 from tfunroll.streams import outlive_readers
 
 HELP = ("--help", "-help", "-h", "--h")
-CACHE_NEEDS = 1e9  # free bytes, below which compiled programs are not kept
 
 _GROUPS: dict[str, list[str]] = {}
+_PATHS: list[str] = []  # flags that name a file or a folder
 
 
-def define(group: str, name: str, default, help_text: str) -> None:
-    """Defines an absl flag of the default's type and lists it under ``group`` in --help."""
+def define(group: str, name: str, default, help_text: str, path: bool = False) -> None:
+    """Defines an absl flag of the default's type and lists it under ``group`` in --help.
+
+    Args: path: of a file or folder, in which ~ is the home folder.
+    """
     _GROUPS.setdefault(group, []).append(name)
+    if path:
+        _PATHS.append(name)
     if isinstance(default, bool):
         flags.DEFINE_bool(name, default, help_text)
     elif isinstance(default, int):
@@ -44,7 +46,7 @@ def define_config_flags() -> None:
 
     for f in fields(RunConfig):
         assert f.default is not MISSING
-        define(f.metadata["group"], f.name, f.default, f.metadata["help"])
+        define(f.metadata["group"], f.name, f.default, f.metadata["help"], f.metadata["path"])
 
 
 def config_from_flags():
@@ -52,29 +54,6 @@ def config_from_flags():
     from tfunroll.runs.config import RunConfig
 
     return RunConfig.from_flags({name: flags.FLAGS[name].value for name in RunConfig.names()})
-
-
-def keep_compiled_programs() -> None:
-    """Lets XLA keep what it compiles in the user's cache folder, for later runs and processes.
-
-    Call it before TensorFlow is imported. The folder is named after TensorFlow's version and the
-    processor's abilities, for programs run on no other; it may be deleted at any time. Nothing
-    happens where TF_XLA_FLAGS names a folder already.
-    """
-    flags_so_far = os.environ.get("TF_XLA_FLAGS", "")
-    if "tf_xla_persistent_cache_directory" in flags_so_far:
-        return
-    root = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    key = hashlib.sha256(f"{version('tensorflow')} {machine.processor()}".encode()).hexdigest()[:16]
-    folder = root / "tfunroll" / "xla" / key
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(folder).free < CACHE_NEEDS:
-            return
-    except OSError:
-        return  # compiled anew each time, then
-    flag = f"--tf_xla_persistent_cache_directory={folder}"
-    os.environ["TF_XLA_FLAGS"] = f"{flags_so_far} {flag}".strip()
 
 
 def main(run: Callable[[], None], doc: str) -> None:
@@ -87,7 +66,7 @@ def main(run: Callable[[], None], doc: str) -> None:
     """
     outlive_readers()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    keep_compiled_programs()
+    programs.keep()
     if any(a in HELP for a in sys.argv[1:]):
         print(_help(doc))
         sys.exit(0)
@@ -119,9 +98,14 @@ def end(message, status: int) -> None:
 
 def _parse(argv):
     try:
-        return flags.FLAGS(argv)
+        left = flags.FLAGS(argv)
+        for name in _PATHS:
+            flags.FLAGS[name].value = expand(name, flags.FLAGS[name].value)
+        return left
     except flags.Error as error:
         end(f"{' '.join(str(error).split())}; see --help", 2)
+    except InputError as error:
+        end(error, 2)
 
 
 def _help(doc: str) -> str:

@@ -6,18 +6,23 @@ a setting is written down once.
 
 import json
 import math
+import pathlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 from tfunroll.core import MODALITIES, InputError, check_choice, check_solver
+from tfunroll.files import expand, typed
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import; flags and --help need not wait for it
     from tfunroll.stepping.unrolling import Unrolling
     from tfunroll.systems import System
+    from tfunroll.training.ladders import Ladder, Rule
 
+MOST = 2**31 - 1  # of whole numbers; TensorFlow counts with such
 PRECISIONS = ("float32", "float64", "mixed_bfloat16")
 JIT = ("auto", "on", "off")
+AUTO = "auto:"  # begins an automatic curriculum
 DEMO_CURRICULUM = "1:2000,4:800,4:700:1e-4"
 
 
@@ -28,10 +33,12 @@ def _flag(default, group: str, help_text: str, **more):
       group: of --help: task, network, training, evaluation, run.
       more: "least": the least number; "choices": a function of no arguments -> the allowed texts;
         "of": type of a list's elements; "identity": False where two runs that differ in it alone
-        have the same results.
+        have the same results; "path": True for the name of a file or folder; "most": the greatest
+        number.
     """
     of = type(default[0]) if isinstance(default, tuple) and default else None
-    known = {"least": None, "choices": None, "of": of, "identity": True}
+    known = {"least": None, "choices": None, "of": of, "identity": True, "path": False}
+    known["most"] = MOST
     assert more.keys() <= known.keys()
     return field(default=default, metadata={"group": group, "help": help_text, **known, **more})
 
@@ -74,6 +81,8 @@ class Stage:
             raise InputError(f"steps={self.steps} must be at least 1")
         if self.updates < 1:
             raise InputError(f"updates={self.updates} must be at least 1")
+        if max(self.steps, self.updates) > MOST:
+            raise InputError(f"steps={self.steps}, updates={self.updates} must be at most {MOST}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise InputError(f"learning_rate={self.learning_rate} must be positive")
         if not 0 <= self.warmup <= self.updates:
@@ -88,10 +97,26 @@ class RunConfig:
         "ks", "task", "ks, kolmogorov, wake, aerofoil, ks:points=64 or path/to/module.py:SYSTEM"
     )
     dataset_config: str = _flag("tiny", "task", "dataset config, such as tiny or study")
-    data: str = _flag("", "task", "own data: path of its description file (see README)")
+    data: str = _flag(
+        "",
+        "task",
+        "own data: path of their description (docs/data.md), which may name the system",
+        path=True,
+    )
+    data_memory: float = _flag(
+        0.0,
+        "task",
+        "GB that own data may take; larger ones are read in pieces; a quarter of the memory if 0",
+        least=0,
+        identity=False,
+    )
     keep_steady: bool = _flag(False, "task", "train on flows that are labelled as steady, too")
     data_dir: str = _flag(
-        "", "task", "where datasets live; TFDS's default folder if empty", identity=False
+        "",
+        "task",
+        "where datasets live; TFDS's default folder if empty",
+        identity=False,
+        path=True,
     )
     mode: str = _flag(
         "correction", "task", "correction (network beside a solver) or prediction", choices=_modes
@@ -104,11 +129,17 @@ class RunConfig:
     )
     residual: bool = _flag(False, "task", "prediction: the network gives the change of the state")
 
-    net: str = _flag("resnet", "network", "resnet, unet, attention_unet, fno, graph or transformer")
+    net: str = _flag(
+        "resnet",
+        "network",
+        "resnet, unet, attention_unet, fno, graph, transformer or path/to/module.py:NET",
+    )
     size: str = _flag("", "network", "weight count by label: 1k, 32k, 0.1M, 0.2M, 0.5M, 1M or 5M")
-    width: int = _flag(0, "network", "channels inside, in place of the size's", least=0)
-    depth: int = _flag(0, "network", "blocks or levels, in place of the size's", least=0)
-    widths: tuple[int, ...] = _flag((), "network", "resnet: channels per block, comma list", of=int)
+    width: int = _flag(0, "network", "channels inside, in place of the size's", least=0, most=8192)
+    depth: int = _flag(0, "network", "blocks or levels, in place of the size's", least=0, most=1024)
+    widths: tuple[int, ...] = _flag(
+        (), "network", "resnet: channels per block, comma list", of=int, most=8192
+    )
     modes: int = _flag(0, "network", "fno: wavenumbers per axis, in place of the size's", least=0)
 
     stochastic: bool = _flag(
@@ -130,6 +161,7 @@ class RunConfig:
         "",
         "training",
         "stages steps:updates[:learning rate[:warm-up]],…  in place of --steps and --updates; "
+        "auto:1..16:6000[:…] doubles the steps at plateaus; "
         f"with none of the three: {DEMO_CURRICULUM}",
     )
     cut_every: int = _flag(0, "training", "WIG: cut gradients every k steps; 0 never", least=0)
@@ -143,7 +175,7 @@ class RunConfig:
         0, "training", "first steps of the horizon that are cut, without loss", least=0
     )
     batch_size: int = _flag(
-        16, "training", "samples per update; ONE takes this times the horizon", least=1
+        16, "training", "samples per update; ONE takes this times the horizon", least=1, most=2**16
     )
     learning_rate: float = _flag(5e-4, "training", "of Adam, where the curriculum names none")
     decay_rate: float = _flag(
@@ -154,6 +186,23 @@ class RunConfig:
     )
     plateau: int = _flag(
         0, "training", "halve a stage's rate after this many validations without gain", least=0
+    )
+    ladder: str = _flag(
+        "",
+        "training",
+        "refine the solver while training goes on: knob:first..last[:increment], such as "
+        "pressure:2..40:2; see docs/ladders.md",
+    )
+    ladder_step: float = _flag(
+        0.98, "training", "a plateau: the validation error over the one before in its window"
+    )
+    ladder_stop: float = _flag(
+        0.9, "training", "goes up if the last step up brought the error below this part"
+    )
+    ladder_memory: int = _flag(8, "training", "validations that are averaged", least=1)
+    ladder_window: int = _flag(3, "training", "validations that a plateau is seen in", least=2)
+    ladder_finish: float = _flag(
+        0.1, "training", "part of the updates, the last ones, with the solver in full"
     )
     loss: str = _flag(
         "supervised",
@@ -195,7 +244,7 @@ class RunConfig:
         choices=lambda: PRECISIONS,
     )
     jit: str = _flag("auto", "training", "XLA: auto, on or off", choices=lambda: JIT)
-    start_from: str = _flag("", "training", "run folder whose ONE networks are the start")
+    start_from: str = _flag("", "training", "run folder: start from its ONE networks", path=True)
 
     horizon: int = _flag(0, "evaluation", "frames of the error metrics; the system's if 0", least=0)
     long_horizon: int = _flag(
@@ -210,7 +259,9 @@ class RunConfig:
         (), "evaluation", "baselines: reference, refined n times", of=int, least=1
     )
 
-    out: str = _flag("", "run", "folder to write; a new one under runs/ if empty", identity=False)
+    out: str = _flag(
+        "", "run", "folder to write; a new one under runs/ if empty", identity=False, path=True
+    )
     resume: bool = _flag(False, "run", "continue the run in --out", identity=False)
     workers: int = _flag(
         0, "run", "processes side by side; one per core if 0", least=0, identity=False
@@ -223,16 +274,21 @@ class RunConfig:
     def resolved(self) -> "RunConfig":
         """The same with the system's defaults filled in; InputError for anything impossible."""
         from tfunroll import options, systems
-        from tfunroll.nets.initial import best
+        from tfunroll.nets import building
         from tfunroll.stepping import levels
         from tfunroll.training import averages, subspaces
 
-        system = systems.get(self.system)
+        paths = {f.name for f in fields(self) if f.metadata["path"]}
+        expanded = {name: expand(name, getattr(self, name)) for name in paths}
+        name = replace(self, **expanded)._system_name()
+        system = systems.get(name)
         config = replace(
             self,
-            system=systems.full_name(self.system),
-            initial=self.initial or best(self.net),
-            correction=self.correction or next(iter(system.corrections)),
+            **expanded,
+            system=systems.full_name(name),
+            net=(net := building.full_name(self.net)),
+            initial=self.initial or building.best(net),
+            correction=self.correction or next(iter(system.corrections), ""),
             coarse=options.write(*system.coarse_options(self.coarse)),
             level_weights=levels.str_of(levels.read(self.level_weights)),
             average=averages.plain(str(self.average)),
@@ -243,6 +299,18 @@ class RunConfig:
         )
         config._check(system)
         return config
+
+    def _system_name(self) -> str:
+        """The system; where none but the default is given, the one of the data, if they are own.
+
+        That is what their description names, or, where it names none, these data alone.
+        """
+        from tfunroll import arrays
+
+        default = type(self)().system
+        if self.system != default or not self.data or not pathlib.Path(self.data).exists():
+            return self.system
+        return arrays.named_system(self.data) or self.data
 
     def _default_metrics(self, system: "System") -> tuple[str, ...]:
         defined = self._on_reference_grid(system)
@@ -265,7 +333,30 @@ class RunConfig:
             text = DEMO_CURRICULUM
         if not text:
             return [Stage(self.steps or 1, self.updates or 2000, self.learning_rate)]
+        if self.automatic:
+            return self._automatic_stages(text)
         return [self._stage(part) for part in text.split(",")]
+
+    @property
+    def automatic(self) -> bool:
+        """Whether stages end at plateaus; ``updates`` of each are then those of all together."""
+        return self.curriculum.startswith(AUTO)
+
+    def _automatic_stages(self, text: str) -> list[Stage]:
+        horizons, colon, rest = text.removeprefix(AUTO).partition(":")
+        try:
+            first, last = map(int, horizons.split(".."))
+        except ValueError:
+            first, last = 0, 0
+        if not colon or not 1 <= first < last:
+            raise InputError(
+                f"curriculum={text!r} is not auto:first..last:updates[:learning rate[:warm-up]], "
+                "first < last, such as auto:1..16:6000"
+            )
+        steps = [first]
+        while steps[-1] < last:
+            steps.append(min(2 * steps[-1], last))
+        return [self._stage(f"{m}:{rest}") for m in steps]
 
     def _stage(self, text: str) -> Stage:
         parts = text.strip().split(":")
@@ -281,8 +372,24 @@ class RunConfig:
             ) from None
         return Stage(steps, updates, rate, warmup)
 
+    def curriculum_text(self) -> str:
+        """The curriculum as --curriculum takes it, each stage with its rate."""
+        return ",".join(
+            f"{stage.steps}:{stage.updates}:{stage.learning_rate:g}"
+            + f":{stage.warmup}" * bool(stage.warmup)
+            for stage in self.stages()
+        )
+
     def describe_stages(self) -> str:
         """The curriculum in words, a line per stage: horizon, updates, learning rate."""
+        if self.automatic:
+            stages = self.stages()
+            first, last = stages[0], stages[-1]
+            return (
+                f"automatic curriculum: horizon {first.steps} doubled at plateaus up to "
+                f"{last.steps}, {first.updates} updates, learning rate {first.learning_rate:g} at "
+                "the beginning of each stage"
+            )
         decay = f" × {self.decay_rate:g} every {self.decay_every} updates" * bool(self.decay_every)
         return "\n".join(
             f"stage {number}: horizon {stage.steps}, {stage.updates} updates, learning rate "
@@ -304,8 +411,30 @@ class RunConfig:
         """Samples per update: ONE sees as many states per update as the unrolled modalities."""
         return self.batch_size * (stage.steps if modality == "ONE" else 1)
 
+    def made_ladder(self) -> "Ladder | None":
+        """What refines the solver; None without one."""
+        from tfunroll.training import ladders
+
+        if not self.ladder:
+            return None
+        rule, more = self.ladder_rule(), {"finish": self.ladder_finish, "updates": self.in_all()}
+        return ladders.Ladder(*ladders.read(self.ladder), **asdict(rule), **more)
+
+    def in_all(self) -> int:
+        """Updates of all stages of a network."""
+        each = [stage.updates for stage in self.stages()]
+        return each[0] if self.automatic else sum(each)
+
+    def ladder_rule(self) -> "Rule":
+        """When ladders, and an automatic curriculum, go up."""
+        from tfunroll.training.ladders import Rule
+
+        return Rule(self.ladder_step, self.ladder_stop, self.ladder_memory, self.ladder_window)
+
     def shared_stages(self) -> int:
         """Leading stages with a horizon of one step: the same for every modality of a seed."""
+        if self.automatic:  # when the first ends depends on the modality
+            return 0
         stages = self.stages()
         count = 0
         while count < len(stages) and stages[count].steps == 1:
@@ -313,12 +442,21 @@ class RunConfig:
         return count if len(self.modalities) > 1 else 0
 
     def _check(self, system: "System") -> None:
+        from tfunroll import user_modules
+        from tfunroll.nets import building
         from tfunroll.stepping import levels
         from tfunroll.stepping.unrolling import Unrolling
+        from tfunroll.training.ladders import Horizons
 
+        own_net = user_modules.is_path(self.net)
         for f in fields(self):
-            self._check_field(f)
-        check_choice("correction", self.correction, system.corrections)
+            if not (own_net and f.name == "initial"):
+                self._check_field(f)
+        if own_net:
+            sizes = ("size", "width", "depth", "widths", "modes")
+            building.check_own(self.net, {n: getattr(self, n) for n in sizes}, self.initial)
+        if self.correction or system.corrections:
+            check_choice("correction", self.correction, system.corrections)
         if not self.modalities:
             raise InputError(f"modalities is empty; allowed: {', '.join(MODALITIES)}")
         if len(set(self.modalities)) < len(self.modalities):
@@ -353,6 +491,17 @@ class RunConfig:
             reference = system.reference()
         for solver in filter(None, (corrected, reference)):
             check_solver(f"a solver of system {system.name}", solver, len(system.channels))
+        if self.automatic:
+            if self.ladder:
+                raise InputError(
+                    f"ladder={self.ladder!r} and curriculum={self.curriculum!r}: a run has one "
+                    "ladder"
+                )
+            horizons = Horizons(len(self.stages()), self.ladder_rule())
+            horizons.check_validations(self.in_all(), self.validate_every)
+        if ladder := self.made_ladder():
+            refined = reference if self.mode == "prediction" else corrected
+            ladder.check(refined, ladder.updates, self.validate_every)
         longest = max(stage.steps for stage in self.stages())
         if longest > 1:  # cut and push-forward must fit the longest horizon
             unrolling = Unrolling(
@@ -389,6 +538,8 @@ class RunConfig:
                 "stochastic stepper, whose noise vanishes under any other loss; give both "
                 "--stochastic and --loss=crps, or neither"
             )
+        if self.stochastic and self.ladder:
+            raise InputError(f"ladder={self.ladder}: a stochastic stepper has none; leave one out")
         if self.stochastic and self.subspace.startswith("modalities"):
             raise InputError(
                 f"subspace={self.subspace} has no CRPS; allowed with stochastic: line, simplex"
@@ -407,6 +558,8 @@ class RunConfig:
                 check_choice(f.name, each, choices())
             if least is not None and not each >= least:
                 raise InputError(f"{f.name}={each} must be at least {least}")
+            if isinstance(each, int | float) and each > f.metadata["most"]:
+                raise InputError(f"{f.name}={each} must be at most {f.metadata['most']}")
 
     # ------------------------------------------------------------------ texts and files
 
@@ -442,23 +595,18 @@ class RunConfig:
         return json.dumps(asdict(self), indent=1)
 
     @staticmethod
-    def from_json(values: dict) -> "RunConfig":
+    def from_json(values: Mapping[str, object], where: str) -> "RunConfig":
         """The inverse of ``to_json``, from its parsed values; unknown ones are ignored.
 
         Settings that do not name their initial weights are older than the choice: Glorot's.
+
+        Args: where: the file, for the one line of an error.
+        Raises: InputError: for a value of another type.
         """
-        if not isinstance(values, dict):
-            raise TypeError(f"settings must be an object, not {type(values).__name__}")
-        known = {f.name: type(f.default) for f in fields(RunConfig)}
-        values = {"initial": "glorot"} | {
-            k: tuple(v) if isinstance(v, list) else v
-            for k, v in translated(values).items()
-            if k in known
-        }
-        for name, value in values.items():  # a whole number may stand for a float
-            if not isinstance(value, (known[name], int) if known[name] is float else known[name]):
-                raise TypeError(f"{name}={value!r} must be of type {known[name].__name__}")
-        return RunConfig(**values)
+        known = {f.name for f in fields(RunConfig)}
+        values = {k: v for k, v in translated(values).items() if k in known}
+        text = json.dumps({"initial": "glorot"} | values)
+        return typed(text, RunConfig, where)
 
     def flagfile(self) -> str:
         """The settings as lines of an absl flag file: ``--flagfile=`` reruns them."""

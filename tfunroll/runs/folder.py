@@ -2,7 +2,8 @@
 
 RUN/config.json, flagfile.txt, environment.json    what was asked for, and where it ran
 RUN/shared/<seed>/                                 the one-step stages all modalities start from
-RUN/<modality>/<seed>/                             checkpoints, tensorboard, history.csv,
+RUN/<modality>/<seed>/                             checkpoints, events.out.tfevents.*,
+                                                   history.csv,
                                                    model.json, training.json,
                                                    results.csv, samples.npz
 RUN/<modality>/ensemble/                           results.csv, samples.npz of all seeds together
@@ -11,21 +12,22 @@ RUN/results.csv, summary.csv, *.png, *.pdf         gathered
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import re
 import time
 from dataclasses import asdict
+from typing import Any, NotRequired
 
 import numpy as np
 import pandas as pd
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from tfunroll import files, systems
 from tfunroll.core import MODALITIES, InputError
-from tfunroll.data import Dataset
+from tfunroll.data import DataRecord, Dataset
 from tfunroll.runs.config import RunConfig
-from tfunroll.training.checkpoints import FINISHED, finished_at
+from tfunroll.training.checkpoints import FINISHED, Outcome, finished_at
 from tfunroll.training.records import HISTORY, read_history
 
 BASELINES = "baselines"
@@ -34,18 +36,30 @@ ENSEMBLE = "ensemble"
 COARSE = "coarse solver"
 
 
+# Every samples.npz holds them; see Evaluation.samples.
+SAMPLES = (
+    *("reference", "prediction", "diverged", "test_set", "physics", "trajectory", "start_frame"),
+    "stability",
+)
+
+
+class Environment(TypedDict):
+    """environment.json, as far as it is read."""
+
+    data: NotRequired[DataRecord]
+
+
 class InUseError(InputError):
     """Another process is at work in a run's folder."""
 
 
 def read_config(out: pathlib.Path) -> RunConfig:
     """The configuration of a run folder; InputError if it is none."""
+    path = out / "config.json"
     try:
-        return RunConfig.from_json(json.loads((out / "config.json").read_text()))
-    except (OSError, json.JSONDecodeError, TypeError):
-        raise InputError(
-            f"run={str(out)!r} is not a run folder (no readable config.json)"
-        ) from None
+        return RunConfig.from_json(files.read_json(path, dict[str, Any]), str(path))
+    except InputError as error:
+        raise InputError(f"run={str(out)!r} is not a run folder: {error}") from None
 
 
 def network_folder(config: RunConfig, modality: str, seed: int) -> pathlib.Path:
@@ -63,27 +77,42 @@ def ensemble_folder(config: RunConfig, modality: str) -> pathlib.Path:
     return pathlib.Path(config.out) / modality / ENSEMBLE
 
 
-def of_networks(out: pathlib.Path, file: str) -> list[pathlib.Path]:
+def of_models(out: pathlib.Path, file: str) -> list[pathlib.Path]:
     """The files of that name of single networks, and after them those of ensembles."""
-    paths = sorted(out.glob(f"*/*/{file}"))
-    single = [path for path in paths if path.parent.name.isdecimal()]
-    found = {path.parent.parent.name: path for path in paths if path.parent.name == ENSEMBLE}
-    return single + [found[modality] for modality in MODALITIES if modality in found]
+    together = (out / modality / ENSEMBLE / file for modality in MODALITIES)
+    return [*_of_networks(out, file).values(), *(path for path in together if path.exists())]
 
 
 def samples(out: pathlib.Path) -> dict[tuple[str, int], dict[str, np.ndarray]]:
     """What was kept for the pictures: (modality, seed) -> Evaluation.samples."""
     found = {}
-    for path in of_networks(out, "samples.npz"):
-        with np.load(path) as arrays:
-            kept, (modality, seed) = dict(arrays), path.parent.parts[-2:]
+    for path in of_models(out, "samples.npz"):
+        kept, (modality, seed) = _samples(path), path.parent.parts[-2:]
         if seed == ENSEMBLE:
-            modality, seed = str(kept["name"]), 0
+            modality, seed = str(kept.get("name", modality)), 0
         found[modality, int(seed)] = kept
     if (path := out / BASELINES / "samples.npz").exists():
-        with np.load(path) as arrays:
-            found[COARSE, 0] = dict(arrays)
+        found[COARSE, 0] = _samples(path)
     return found
+
+
+def _samples(path):
+    try:
+        arrays = files.read_arrays(path)
+        if lacking := [name for name in SAMPLES if name not in arrays]:
+            raise InputError(f"{path} lacks {', '.join(lacking)}")
+    except InputError as error:
+        raise InputError(f"{error}; scripts/evaluate.py --run=RUN makes it anew") from None
+    return arrays
+
+
+def _of_networks(out: pathlib.Path, name: str) -> dict[tuple[str, int], pathlib.Path]:
+    """(modality or SHARED, seed) -> the file of this name in RUN/<modality>/<seed>.
+
+    Folders of other names, as of copies that somebody made, are left alone.
+    """
+    paths = [path for path in sorted(out.glob(f"*/*/{name}")) if path.parent.name.isdecimal()]
+    return {(path.parent.parent.name, int(path.parent.name)): path for path in paths}
 
 
 def save_samples(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
@@ -94,13 +123,15 @@ def save_samples(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
 
 def histories(out: pathlib.Path) -> dict[tuple[str, int], pd.DataFrame]:
     """What was recorded while training: (modality or SHARED, seed) -> read_history."""
-    paths = sorted(out.glob(f"*/*/{HISTORY}"))
-    return {(p.parent.parent.name, int(p.parent.name)): read_history(p.parent) for p in paths}
+    return {network: read_history(p.parent) for network, p in _of_networks(out, HISTORY).items()}
 
 
-def training_outcomes(out: pathlib.Path, modality: str) -> list[dict]:
-    """Trained.summary of each finished network of a modality."""
-    return [json.loads(p.read_text()) for p in sorted(out.glob(f"{modality}/*/{FINISHED}"))]
+def training_outcomes(out: pathlib.Path) -> dict[tuple[str, int], Outcome]:
+    """(modality, seed) -> Trained.summary of each finished network."""
+    paths = _of_networks(out, FINISHED)
+    return {
+        network: files.read_json(p, Outcome) for network, p in paths.items() if finished(p.parent)
+    }
 
 
 def finished(folder: pathlib.Path) -> bool:
@@ -139,16 +170,15 @@ def check_folder(config: RunConfig, out: pathlib.Path) -> None:
 
 def check_data(out: pathlib.Path, dataset: Dataset) -> None:
     """InputError, naming what differs, if a run was begun on other data than these."""
-    try:
-        before = json.loads((out / "environment.json").read_text(encoding="utf-8"))["data"]
-        if before["fingerprint"] == dataset.fingerprint:
-            return
-        now = dataset.record()
-        pairs = {k: (before[k], now[k]) for k in ("config", "version", "fingerprint")}
-        for split in dict.fromkeys((*before["splits"], *now["splits"])):
-            pairs[split] = tuple(_size(record["splits"].get(split)) for record in (before, now))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return  # a new run, or one of a version that kept no record
+    if not (path := out / "environment.json").exists():
+        return  # a new run
+    before = files.read_json(path, Environment).get("data")
+    if before is None or before["fingerprint"] == dataset.fingerprint:
+        return  # the same, or a run of a version that kept no record
+    now = dataset.record()
+    pairs = {k: (before[k], now[k]) for k in ("config", "version", "fingerprint")}
+    for split in dict.fromkeys((*before["splits"], *now["splits"])):
+        pairs[split] = tuple(_size(record["splits"].get(split)) for record in (before, now))
     changed = "; ".join(f"{k} was {a}, is {b}" for k, (a, b) in pairs.items() if a != b)
     raise InputError(
         f"data: not those that the run in {str(out)!r} was begun on: {changed}; put the old ones "
@@ -156,7 +186,7 @@ def check_data(out: pathlib.Path, dataset: Dataset) -> None:
     )
 
 
-def _size(shape: list[int] | None) -> str:
+def _size(shape: tuple[int, int] | None) -> str:
     return f"{shape[0]} × {shape[1]} frames" if shape else "none"
 
 

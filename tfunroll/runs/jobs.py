@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from tfunroll import data, systems, workers
+from tfunroll import data, systems, user_modules, workers
 from tfunroll.data import inspection
 from tfunroll.evaluation import averages, results
 from tfunroll.evaluation.evaluator import Evaluator, baselines
@@ -32,7 +32,7 @@ from tfunroll.stepping.ensembles import Ensemble
 from tfunroll.training import callbacks, subspaces
 from tfunroll.training.checkpoints import FINISHED, Checkpoints, finished_at
 from tfunroll.training.fit import CHECKPOINTS, TrainingDivergedError
-from tfunroll.training.records import EVENTS, TensorBoardFiles
+from tfunroll.training.records import TensorBoardFiles
 
 
 def load_data(config: RunConfig, report: bool = False) -> data.Dataset:
@@ -43,7 +43,10 @@ def load_data(config: RunConfig, report: bool = False) -> data.Dataset:
     """
     system = systems.get(config.system)
     if config.data:
-        dataset = data.load(system, own=config.data, report=report)
+        memory = config.data_memory * 1e9 or None
+        dataset = data.load(
+            system, own=config.data, report=report, dtype=config.dtype, memory=memory
+        )
     else:
         names = config.system, config.dataset_config, config.data_dir, config.keep_steady
         dataset = _built(*names)
@@ -68,7 +71,7 @@ def labels_of(config: RunConfig, modality: str, seed: int) -> dict[str, object]:
         "run_id": f"{pathlib.Path(config.out).name}/{modality or BASELINES}/{seed}",
         "mode": config.mode,
         "correction": config.correction if config.mode == "correction" else "",
-        "net": config.net,
+        "net": user_modules.short_name(config.net),
         "modality": modality,
         "steps": max(stage.steps for stage in config.stages()),
         "seed": seed,
@@ -86,7 +89,7 @@ def _session(config: RunConfig):
 def _trainer(config: RunConfig):
     """The trainer of a configuration: once per process, so that graphs are shared."""
     plan, dataset, _ = _session(config)
-    records = [callbacks.History(), callbacks.TensorBoard(), _Report()]
+    records = [callbacks.History(), callbacks.TensorBoard(system=plan.system), _Report()]
     return plan.trainer(dataset, [*plan.callbacks(dataset), *records])
 
 
@@ -242,15 +245,26 @@ def evaluate_ensemble(
 def _save(table, samples, folder):
     folder.mkdir(parents=True, exist_ok=True)
     save_samples(folder, samples)
-    results.write_csv(table, folder / "results.csv")  # last: it says all is there
+    results.write_checked_csv(table, folder / "results.csv")  # last: it says all is there
 
 
 def show_results(config: RunConfig, modality: str, seed: int, metrics: dict[str, float]) -> None:
-    """Tells TensorBoard a network's settings and results, in place of those before."""
-    settings = {"modality": modality, "seed": seed, "curriculum": str(config.stages())}
-    frames = {"horizon": config.horizon, "long_horizon": config.long_horizon}
-    files = TensorBoardFiles(network_folder(config, modality, seed) / EVENTS)
-    files.hyperparameters({**settings, **frames}, metrics)
+    """Tells TensorBoard all settings of a network and its results, in place of those before."""
+    settings = {name: getattr(config, name) for name in RunConfig.names(identity=True)}
+    for several in ("modalities", "seeds", "steps", "updates"):  # as the curriculum says, or below
+        del settings[several]
+    for name, value in settings.items():
+        settings[name] = ",".join(map(str, value)) if isinstance(value, tuple) else value
+    settings |= {
+        "net": user_modules.short_name(config.net),
+        "curriculum": config.curriculum_text(),
+        "modality": modality,
+        "seed": seed,
+        "updates": sum(stage.updates for stage in config.stages()),
+        "longest_horizon": max(stage.steps for stage in config.stages()),
+    }
+    files = TensorBoardFiles(network_folder(config, modality, seed))
+    files.hyperparameters(settings, metrics)
 
 
 def evaluate_baselines(config: RunConfig, into: str = "") -> None:
@@ -271,5 +285,5 @@ def evaluate_baselines(config: RunConfig, into: str = "") -> None:
     for name, evaluation in zip(table.modality.unique(), evaluations, strict=True):
         if name == COARSE:  # the one baseline worth a picture
             save_samples(folder, evaluation.samples)
-    results.write_csv(table, folder / "results.csv")
+    results.write_checked_csv(table, folder / "results.csv")
     workers.report(1)

@@ -4,12 +4,12 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfunroll import nets, systems
+from tfunroll import nets, systems, user_modules
 from tfunroll.core import Stepper
 from tfunroll.data import Dataset
 from tfunroll.evaluation.evaluator import Settings
-from tfunroll.nets import keras
-from tfunroll.nets.initial import best
+from tfunroll.nets import keras, own
+from tfunroll.nets.building import best
 from tfunroll.nets.weights import Weights
 from tfunroll.runs.config import RunConfig
 from tfunroll.stepping import levels
@@ -47,7 +47,7 @@ class Plan:
             config.net,
             self.system.domain,
             self.features.in_channels,
-            self.features.out_channels * (2 if config.stochastic else 1),
+            self._out_channels,
             size=config.size or None,
             width=config.width or None,
             depth=config.depth or None,
@@ -57,6 +57,18 @@ class Plan:
             dtype=config.precision,
             initial=config.initial or best(config.net),
         )
+
+    @property
+    def _out_channels(self) -> int:
+        return self.features.out_channels * (2 if self.config.stochastic else 1)
+
+    def check_net(self) -> None:
+        """Tries a user's own network out: InputError for one that cannot be trained."""
+        config = self.config
+        if user_modules.is_path(config.net):
+            channels = self.features.in_channels, self._out_channels
+            jit = config.jit != "off"
+            own.check(config.net, self.system.domain, *channels, config.precision, jit)
 
     def stepper(self, net: keras.Model, features: Features | None = None) -> Stepper:
         """The stepper around a network; ``features``: those that it was trained with."""
@@ -93,21 +105,23 @@ class Plan:
             )
             for stage in config.stages()
         )
-        return Schedule(stages, config.decay_rate, config.decay_every, config.plateau)
+        rule = config.ladder_rule() if config.automatic else None
+        return Schedule(stages, config.decay_rate, config.decay_every, config.plateau, rule)
 
     def callbacks(self, dataset: Dataset) -> list[Callback]:
-        """Validation and checkpoints."""
+        """Validation, what listens to it, and checkpoints."""
         config = self.config
         split, measured = dataset.splits["validation"], self.system.measured
+        ladder = config.made_ladder()
         return [
             Validation(split, config.validate_every, config.horizon, measured),
+            *([ladder] if ladder else []),
             Checkpoint(config.checkpoint_every),
         ]
 
     def trainer(self, dataset: Dataset, callbacks: Sequence[Callback] = ()) -> Trainer:
         """A Trainer with the schedule of the first modality; ``with_schedule`` makes the others."""
         config = self.config
-        updates = sum(stage.updates for stage in config.stages())
         return Trainer(
             self.stepper(self.net(config.seeds[0])),
             dataset.splits["train"],
@@ -118,7 +132,7 @@ class Plan:
             jit=config.jit != "off",
             rematerialise=config.rematerialise,
             subspace=subspaces.read(config.subspace),
-            average=averages.read(config.average, updates),
+            average=averages.read(config.average, config.in_all()),
             initial=lambda seed: Weights(self.net(seed)).read().numpy(),
         )
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from tfunroll import failures, machine, plots, systems, workers
 from tfunroll.core import InputError
@@ -29,7 +30,7 @@ from tfunroll.runs.folder import (
     histories,
     locked,
     network_folder,
-    of_networks,
+    of_models,
     read_config,
     samples,
     start_folder,
@@ -113,7 +114,14 @@ def check_ready(config: RunConfig) -> int:
                 )
             check_start(folder, config)
     check_writable(config.out)
-    return Plan(config).net(config.seeds[0]).count_params()
+    try:
+        Plan(config).check_net()
+        return Plan(config).net(config.seeds[0]).count_params()
+    except tf.errors.ResourceExhaustedError:
+        raise InputError(
+            f"net={config.net} of width={config.width or config.widths or config.size}, "
+            f"depth={config.depth} does not fit into memory; choose a smaller one"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -186,7 +194,7 @@ def evaluate(out: pathlib.Path, into: str = "", **settings) -> str:
         count = worker_count(config)
         outcome = workers.run_tasks(tasks, count, len(tasks), "evaluation", [lock])
         if error := failures.error_of(outcome, "the results before stand"):
-            shutil.rmtree(staging.parent)
+            shutil.rmtree(staging.parent, ignore_errors=True)  # there is none if all failed early
             raise error
         record = provenance.record(config, dataset)
         write_json(staging / provenance.FILE, {**record, "run": str(out)} if into else record)
@@ -240,11 +248,11 @@ def gather(out: pathlib.Path) -> str:
     results.write_csv(summary, out / "summary.csv")
     system, recorded = systems.get(config.system), histories(run_out)
     figures = plots.plot_run(out, summary, samples(out), system, evaluation, recorded)
-    losses = {
-        modality: float(np.mean([outcome["training_loss"] for outcome in outcomes]))
-        for modality in config.modalities
-        if (outcomes := training_outcomes(run_out, modality))
-    }
+    trained = {modality: [] for modality in config.modalities}
+    for (modality, _), outcome in training_outcomes(run_out).items():
+        if modality in trained:
+            trained[modality].append(outcome["training_loss"])
+    losses = {modality: float(np.mean(values)) for modality, values in trained.items() if values}
     text = results.format_table(summary, evaluation, training_loss=losses)
     if lacking := unfinished(config, run_out):
         text += f"\n\nnot trained to their end, so not in this table: {', '.join(lacking)}"
@@ -254,7 +262,7 @@ def gather(out: pathlib.Path) -> str:
 
 def saved_results(out: pathlib.Path) -> pd.DataFrame | None:
     """The results of all models of a run in one table; None if there are none yet."""
-    parts = of_networks(out, "results.csv") + sorted(out.glob(f"{BASELINES}/results.csv"))
+    parts = of_models(out, "results.csv") + sorted(out.glob(f"{BASELINES}/results.csv"))
     if not parts:
         return None
     return pd.concat([results.read_csv(part) for part in parts], ignore_index=True)
@@ -313,8 +321,11 @@ def _ensemble_tasks(config, networks, into="") -> list[workers.Task]:
 
 
 def _groups(config: RunConfig) -> list[tuple[int, ...]]:
-    """Seeds that train in one program: all on a GPU, which a small network leaves idle."""
-    if machine.gpus():
+    """Seeds that train in one program: all on a GPU, which a small network leaves idle.
+
+    But each climbs a ladder at its own time.
+    """
+    if machine.gpus() and not (config.ladder or config.automatic):
         return [config.seeds]
     return [(seed,) for seed in config.seeds]
 

@@ -8,6 +8,7 @@ from tfunroll import systems
 from tfunroll.core import InputError, compilable
 from tfunroll.files import check_writable
 from tfunroll.runs.models import describe, load, networks
+from tfunroll.stepping.ensembles import Ensemble
 
 
 class _Exported(tf.Module):
@@ -44,6 +45,7 @@ def export(path: str | pathlib.Path, out: str | pathlib.Path) -> str:
     """
     config, _ = describe(networks(path)[0])
     system, stepper = systems.get(config.system), load(path, how="steps")
+    stepper = stepper if isinstance(stepper, Ensemble) else stepper.stepper
     if not compilable(stepper):
         raise InputError(
             f"run={str(path)!r} corrects a solver outside TensorFlow, which a SavedModel cannot "

@@ -1,17 +1,20 @@
 """Functions of other frameworks as the (step, vjp) of an ExternalSolver."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 
 from tfunroll.core import InputError
-from tfunroll.solvers.external import NumpyStep, NumpyVjp
+from tfunroll.solvers.external import FIDELITY, NumpyStep, NumpyVjp
 
 
 def from_jax(function: Callable) -> tuple[NumpyStep, NumpyVjp]:
     """A JAX function with its gradient: both compiled, arrays shared where their alignment allows.
 
-    Use with ExternalSolver(dtype=None): JAX then computes in the precision of the run.
+    Use with ExternalSolver(dtype=None): JAX then computes in the precision of the run. A fidelity
+    is a Python number to the function, as bounds of loops that JAX differentiates have to be; each
+    number is compiled when it is first asked for.
 
     Args:
       function: (state [batch, *space, channel], params, each [batch]) -> state, traceable by JAX;
@@ -28,14 +31,21 @@ def from_jax(function: Callable) -> tuple[NumpyStep, NumpyVjp]:
         _, vjp = jax.vjp(lambda u: function(u, params), state)
         return vjp(cotangent)[0]
 
-    def of_numpy(compiled):
-        def call(state, *more):
+    def of_numpy(function):
+        @functools.cache
+        def compiled(fidelity):
+            fixed = {} if fidelity is None else {FIDELITY: fidelity}
+            return jax.jit(lambda state, params, *more: function(state, params | fixed, *more))
+
+        def call(state, params, *more):
+            params = dict(params)
+            at = compiled(params.pop(FIDELITY, None))
             with jax.enable_x64(state.dtype == np.float64):
-                return np.asarray(compiled(state, *more))
+                return np.asarray(at(state, params, *more))
 
         return call
 
-    return of_numpy(jax.jit(function)), of_numpy(jax.jit(pulled_back))
+    return of_numpy(function), of_numpy(pulled_back)
 
 
 def from_tesseract(tesseract, state: str = "state", result: str = "result") -> tuple:

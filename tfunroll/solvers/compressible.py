@@ -11,6 +11,7 @@ from tfunroll.ops.meshes import FAR_FIELD, PERIODIC, WALL, Mesh, gradient_weight
 from tfunroll.ops.reconstruction import faces
 from tfunroll.ops.riemann import far_field, hllc
 from tfunroll.ops.viscous import PRANDTL, viscous_flux
+from tfunroll.solvers.substeps import sub_step
 
 SENSOR = 0.01
 COURANT = 1.6  # sum of the CFL numbers along i and j; SSPRK3 has been stable here up to 1.9
@@ -45,6 +46,7 @@ class Compressible(Solver):
         one along j also "wall"; None: AROUND_BODY or AROUND_BODY_C, as the mesh is.
       sensor: of ops.reconstruction.faces.
       refinement: cells of this mesh per cell of the states that ``prolong`` takes, per axis.
+    Knob: "substeps", of the same frame.
     State: (ρ, u, v, p), [batch, j, i, 4].
     Params: "mach", "reynolds", "incidence" (degrees), each [batch].
     Raises:
@@ -78,6 +80,7 @@ class Compressible(Solver):
         self.mesh, self.dt, self.substeps, self.viscous = mesh, dt, substeps, viscous
         self.boundary, self.sensor, self.refinement = boundary, sensor, refinement
         self.shape, self.frame_time = mesh.shape, dt * substeps
+        self.knobs = {"substeps": (1, substeps)}
         self._weights = [gradient_weights(mesh, axis) for axis in (0, 1)]
         # On a wall the speed is zero, so no gradient there looks at the neighbour along it, which
         # at the end of a body is a cell of the cut.
@@ -90,7 +93,8 @@ class Compressible(Solver):
         def step(state):
             check_state(state, self.shape, self.channels)
             q = conservative(tf.transpose(state, [3, 0, 1, 2]))
-            q = self.advance(q, tf.constant(self.dt, state.dtype), operands, self.substeps)
+            dt = tf.convert_to_tensor(sub_step(self, state.dtype), state.dtype)
+            q = self.advance(q, dt, operands, self.substeps)
             return tf.transpose(primitive(q), [1, 2, 3, 0])
 
         return step
@@ -115,7 +119,7 @@ class Compressible(Solver):
         )
         return tuple(v[:, None, None] for v in values)
 
-    def advance(self, q: tf.Tensor, dt: tf.Tensor, operands, substeps: int) -> tf.Tensor:
+    def advance(self, q: tf.Tensor, dt: tf.Tensor, operands, substeps: int | tf.Tensor):
         """q, [4, batch, j, i], after sub-steps of dt, a scalar or [batch, j, i].
 
         The stages are one loop, whose state is q at the sub-step's beginning and q now.
@@ -127,7 +131,8 @@ class Compressible(Solver):
             after = a * start + b * (now + dt * self.rate(now, *operands))
             return tf.stack([tf.where(k % 3 == 2, after, start), after])
 
-        return iterate(stage, 3 * substeps, tf.stack([q, q]), (dt, *operands), counted=True)[1]
+        pair, most = tf.stack([q, q]), 3 * self.knobs["substeps"][1]
+        return iterate(stage, 3 * substeps, pair, (dt, *operands), counted=True, most=most)[1]
 
     def rate(self, q, pressure, viscosity, cosine, sine):
         """∂q/∂t of the semi-discrete equations, [4, batch, j, i]."""

@@ -19,6 +19,7 @@ NumpyParams = Mapping[str, np.ndarray]  # by name, each [batch]; numbers where p
 NumpyStep = Callable[[np.ndarray, NumpyParams], np.ndarray]
 NumpyVjp = Callable[[np.ndarray, NumpyParams, np.ndarray], np.ndarray]
 
+FIDELITY = "fidelity"  # name of that parameter
 LIMIT = 10.0  # times the largest example value: beyond, a failure is divergence, not an error
 
 _failures: list["SolverError"] = []  # TensorFlow wraps what a callable raises; this is the original
@@ -64,9 +65,12 @@ class ExternalSolver(Solver):
       workers: threads that share the samples of a batch; 0: one per core. More than one pay for
         callables that release the GIL, as SciPy, JAX and ``WorkerPool`` do; good value 1 for small
         vectorised NumPy code.
+      fidelity: (low, high), where the callables can be cheaper, such as by fewer iterations: they
+        get a number of this range as params["fidelity"], an int, which a training.ladders.Ladder
+        makes larger; high without one. None: they get none.
       timeout: seconds that one call may take. A thread cannot be ended: ``WorkerPool`` can.
       limit: see above.
-    State: as in ``example``. Params: those of ``example``.
+    State: as in ``example``. Params: those of ``example``. Knob: "fidelity".
     Raises:
       InputError: a callable that raises, changes shape or dtype, is not finite, gives other answers
         the second time or in a batch, or a vjp that contradicts finite differences.
@@ -88,6 +92,7 @@ class ExternalSolver(Solver):
         workers: int = 1,
         timeout: float = 600.0,
         limit: float = LIMIT,
+        fidelity: tuple[int, int] | None = None,
     ):
         self.name = name or getattr(step, "__name__", type(step).__name__)
         if dtype is not None:
@@ -96,6 +101,12 @@ class ExternalSolver(Solver):
             raise InputError(
                 f"solver {self.name}: frame_time={frame_time}, timeout={timeout} and limit={limit} "
                 f"must be positive, workers={workers} at least 0"
+            )
+        if not (
+            isinstance(example, tuple) and len(example) == 2 and isinstance(example[1], Mapping)
+        ):
+            raise InputError(
+                f"solver {self.name}: example must be a pair (states, {{name of a param: values}})"
             )
         states, params = np.asarray(example[0]), {k: np.asarray(v) for k, v in example[1].items()}
         if states.ndim < 2 or len(states) < 2 or (states[0] == states[1]).all():
@@ -109,6 +120,9 @@ class ExternalSolver(Solver):
                     f"solver {self.name}: example has params.{key} of shape {values.shape}; "
                     f"needed: ({len(states)},), one per state"
                 )
+        if fidelity is not None:
+            self._check_fidelity(fidelity, params)
+            self.knobs, self.fidelity = {"fidelity": tuple(fidelity)}, fidelity[1]
         self.frame_time, self.dt = frame_time, dt or frame_time
         self.shape, self.channels = states.shape[1:-1], states.shape[-1]
         self.params, self.dtype, self.timeout = tuple(params), dtype, timeout
@@ -116,15 +130,43 @@ class ExternalSolver(Solver):
         self.per_sample, self.workers = per_sample, workers or machine.cores()
         self.step = step  # as given
         self._step, self._vjp = (_singly(f) if per_sample and f else f for f in (step, vjp))
+        if fidelity is not None:
+            self._step, self._vjp = (f and _with_int(f) for f in (self._step, self._vjp))
         self._limit = limit * np.abs(states).reshape(-1, self.channels).max(0)
         self._threads = None
         self._reuses = False  # whether all answers are the same memory
         for kind in (dtype,) if dtype else ("float32", "float64"):
             u, p = states[:2].astype(kind), {k: v[:2].astype(kind) for k, v in params.items()}
-            self._reuses = check_step(self.name, self._called(self._forward), u, p)
-            if vjp is not None:
-                steps = self._called(self._forward), self._called(self._backward)
-                check_vjp(self.name, *steps, u, p)
+            for number in dict.fromkeys(fidelity or (None,)):
+                given = p if number is None else p | {FIDELITY: np.full(2, number)}
+                reuses = check_step(self.name, self._called(self._forward), u, given)
+                self._reuses = self._reuses or reuses
+                if vjp is not None:
+                    steps = self._called(self._forward), self._called(self._backward)
+                    check_vjp(self.name, *steps, u, given)
+
+    def _check_fidelity(self, fidelity, params):
+        whole = all(isinstance(n, int | np.integer) for n in fidelity)
+        if len(fidelity) != 2 or not whole or not 1 <= fidelity[0] <= fidelity[1]:
+            raise InputError(
+                f"solver {self.name}: fidelity={fidelity} must be two whole numbers (low, high), "
+                "1 <= low <= high"
+            )
+        if FIDELITY in params:
+            raise InputError(
+                f"solver {self.name}: params.{FIDELITY} of the example is what fidelity= stands for"
+            )
+
+    def at(self, knob: str, count: int | tf.Tensor) -> "ExternalSolver":
+        """See Solver.at; it has threads of its own, as those of this one end with it."""
+        other = super().at(knob, count)
+        if other is not self:
+            other._threads = None
+        return other
+
+    def without_knob(self, knob: str) -> str:
+        """See Solver.without_knob."""
+        return f"{super().without_knob(knob)}; fidelity is there with ExternalSolver(fidelity=…)"
 
     def bind(self, params: Params) -> Step:
         """See Solver.bind; what the callable computes from parameters alone is its own affair."""
@@ -132,6 +174,8 @@ class ExternalSolver(Solver):
         if missing:
             raise InputError(f"solver {self.name}: params.{missing[0]} is missing")
         values = [params[name] for name in self.params]
+        if self.knobs:
+            values.append(tf.convert_to_tensor(self.fidelity, tf.int32))
 
         def called(function, *arrays):
             out = tf.numpy_function(
@@ -178,9 +222,10 @@ class ExternalSolver(Solver):
             raise _failures[-1]
         given, dtype = arrays[0].dtype, self.dtype or arrays[0].dtype
         count = len(arrays[0])
+        names = (*self.params, *self.knobs)
         params = {
-            name: np.broadcast_to(np.asarray(v, dtype), count)
-            for name, v in zip(self.params, values, strict=True)
+            name: np.broadcast_to(np.asarray(v, int if name == FIDELITY else dtype), count)
+            for name, v in zip(names, values, strict=True)
         }
         arrays = [np.asarray(a, dtype) for a in arrays]
         alive = np.logical_and.reduce([_finite(a) for a in arrays])
@@ -270,11 +315,20 @@ class ExternalSolver(Solver):
         return SolverError(f"{text}; its state is saved in {path}")
 
 
+def _with_int(function):
+    """A callable whose fidelity is one number, of one that is given that of each sample."""
+
+    def with_int(state, params, *cotangent):
+        return function(state, {**params, FIDELITY: int(params[FIDELITY][0])}, *cotangent)
+
+    return with_int
+
+
 def _singly(function):
     """A callable of one state as one of a batch of one."""
 
     def of_batch(state, params, *cotangent):
-        numbers = {name: v[0] for name, v in params.items()}
+        numbers = {name: v if isinstance(v, int) else v[0] for name, v in params.items()}
         return np.asarray(function(state[0], numbers, *(c[0] for c in cotangent)))[None]
 
     return of_batch

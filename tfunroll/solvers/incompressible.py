@@ -10,10 +10,11 @@ from tfunroll.ops.loops import iterate
 from tfunroll.ops.resampling import coarsen, refine
 from tfunroll.ops.stencils import divergence, fluxes, gradient, neighbour_sum
 from tfunroll.solvers.schemes import SCHEMES, through
+from tfunroll.solvers.substeps import sub_step
 
 CORRECTORS = 2
 PASSING = 1.2  # times the stable sub-step: one fast spot that soon moves on; 1.3 has blown up
-PRESSURE = {"direct": capacitance.direct, "iterative": capacitance.iterative}
+PRESSURE = {"direct": capacitance.direct, "iterative": capacitance.iterative}  # and "cg"
 
 
 class Incompressible(Solver):
@@ -45,10 +46,15 @@ class Incompressible(Solver):
       refinement: cells of this grid per cell of the states that ``prolong`` takes, per axis.
       sides, body: see ops.grid.Grid.
       inflow: (u, v) that enters on the left, [2] or [y, 2].
-      pressure: of PRESSURE, how ∇·(α ∇p) = r around a body is solved.
+      pressure: how ∇·(α ∇p) = r is solved: "direct"; "iterative", around a body; or "cg", plain
+        conjugate gradients, as a solver without fast transforms has them.
+      iterations: of "cg" for each corrector; good values on 32² cells: 20 (loose) to 60.
+      warm_start: "cg" begins with the pressure so far, not with zero.
       correctors: of the pressure; 2 is PISO.
       scheme: of schemes.SCHEMES. For "midpoint" one sweep is enough: sweeps and correctors together
         have to be at least 3 (with 3 or 4 it is stable where Jacobi sweeps contract).
+    Knobs: "sweeps", "correctors", "substeps", of the same frame, and "pressure", the iterations of
+      "cg".
     State: (u, v, p), [batch, y, x, 3]: u at the right face, v at the upper face, p at the centre.
     Params: "reynolds", [batch], positive.
     Raises:
@@ -76,6 +82,8 @@ class Incompressible(Solver):
         pressure: str = "direct",
         correctors: int = CORRECTORS,
         scheme: str = "piso",
+        iterations: int = 0,
+        warm_start: bool = False,
     ):
         if min(shape) < 4:
             raise InputError(f"shape={shape} must be at least 4 cells per axis")
@@ -87,7 +95,14 @@ class Incompressible(Solver):
                 raise InputError(f"{name}={value} must be at least 1")
         if any(n % refinement for n in shape):
             raise InputError(f"shape={shape} does not down-sample by refinement={refinement}")
-        check_choice("pressure", pressure, PRESSURE)
+        check_choice("pressure", pressure, (*PRESSURE, "cg"))
+        if (pressure == "cg") != (iterations > 0):
+            raise InputError(
+                f"iterations={iterations} of pressure={pressure!r}: conjugate gradients, "
+                "pressure='cg', need at least 1, all else takes none"
+            )
+        if warm_start and not iterations:
+            raise InputError("warm_start is of conjugate gradients: give pressure='cg', iterations")
         check_choice("scheme", scheme, SCHEMES)
         self.scheme, self._scheme = scheme, SCHEMES[scheme]
         if sweeps + correctors < self._scheme.least:
@@ -102,7 +117,38 @@ class Incompressible(Solver):
         self.frame_time = dt * substeps
         self.forcing = np.zeros((1, 1, 2)) if forcing is None else np.asarray(forcing)
         self.inflow = np.broadcast_to(np.asarray(inflow, np.float64), (shape[0], 2))
-        self._solve_pressure = PRESSURE[pressure](self.grid)
+        self.pressure, self.warm_start = iterations, warm_start
+        self._direct = None if iterations else PRESSURE[pressure](self.grid)
+        counts = {"sweeps": sweeps, "correctors": correctors}
+        least = {name: self._scheme.least - sum(counts.values()) + n for name, n in counts.items()}
+        counts |= {"substeps": substeps} | ({"pressure": iterations} if iterations else {})
+        self.knobs = {name: (max(1, least.get(name, 1)), n) for name, n in counts.items()}
+
+    def without_knob(self, knob: str) -> str:
+        """See Solver.without_knob."""
+        if knob != "pressure":
+            return super().without_knob(knob)
+        return (
+            "the pressure of this solver is solved directly, it has no iterations; allowed: "
+            f"{', '.join(self.knobs)}, or pressure with conjugate gradients (pressure='cg', "
+            "--coarse=piso:cg=40)"
+        )
+
+    def iterations(self, knob: str, count: int) -> int:
+        """See Solver.iterations."""
+        if knob == "substeps":
+            return count
+        return count * self.substeps * (self.correctors if knob == "pressure" else 1)
+
+    def _loop(self, function, knob, state, operands):
+        return iterate(*(function, getattr(self, knob), state, operands), most=self.knobs[knob][1])
+
+    def _potential(self, source, guess):
+        """p of ∇·(α ∇p) = source; ``guess``: the p so far."""
+        if self._direct is not None:
+            return self._direct(source)
+        start, most = guess if self.warm_start else None, self.knobs["pressure"][1]
+        return capacitance.plain(self.grid, self.pressure, start, most)(source)
 
     def bind(self, params: Params) -> Step:
         reynolds = params["reynolds"]
@@ -121,7 +167,7 @@ class Incompressible(Solver):
         def step(state):
             check_state(state, self.shape, self.channels)
             fields = tf.transpose(state, [3, 0, 1, 2])
-            fields = iterate(self._substep, self.substeps, fields, operands)
+            fields = self._loop(self._substep, "substeps", fields, operands)
             return tf.transpose(fields, [1, 2, 3, 0])
 
         return step
@@ -168,8 +214,9 @@ class Incompressible(Solver):
         grid, p, scheme = self.grid, fields[2], self._scheme
         w = fields[:2] if grid.open is None else fields[:2] * _constant(self._per_open, p.dtype)
         friction = grid.relaxation * viscosity
-        inverse = 1 / (1 / self.dt + scheme.implicit * friction)  # 1 / A_P
-        known = w / self.dt + forcing
+        dt = sub_step(self, p.dtype)
+        inverse = 1 / (1 / dt + scheme.implicit * friction)  # 1 / A_P
+        known = w / dt + forcing
         if scheme.implicit < 1:
             known -= (1 - scheme.implicit) * friction * w
         kept = scheme.kept(w, fields[:2], grid, inflow)
@@ -190,15 +237,15 @@ class Incompressible(Solver):
             w = jacobi(fields[:2], known, viscosity, inverse, *more)
             entering = more[count] if grid.inflow else None
             source = divergence(through(w, grid), grid, entering)
-            potential = self._solve_pressure(source)  # p / A_P
+            potential = self._potential(source, fields[2] * inverse)  # p / A_P
             slope = gradient(potential, grid)
             if grid.open is not None:
                 slope *= _constant(grid.open > 0, w.dtype)
             return tf.concat([w - slope, (potential / inverse)[None]], 0)
 
         linear, count = [viscosity, inverse, *kept, *side], len(kept)
-        w = iterate(jacobi, self.sweeps, w, [known - gradient(p, grid), *linear])  # predictor
-        fields = iterate(correct, self.correctors, tf.concat([w, p[None]], 0), [known, *linear])
+        w = self._loop(jacobi, "sweeps", w, [known - gradient(p, grid), *linear])  # predictor
+        fields = self._loop(correct, "correctors", tf.concat([w, p[None]], 0), [known, *linear])
         return tf.concat([through(fields[:2], grid), fields[2:]], 0)
 
     @property
@@ -210,7 +257,8 @@ class Incompressible(Solver):
         heights = tf.constant(self.grid.widths[0], u.dtype)[:, None]
         entered = tf.reduce_sum(inflow[0] * heights, 1, keepdims=True)
         height = self.grid.extent[0]
-        share = entered / height * self.dt / float(self.grid.widths[1][-1])  # implicit upwind
+        dt, width = sub_step(self, u.dtype), float(self.grid.widths[1][-1])
+        share = entered / height * dt / width  # implicit upwind
         last = (u[..., -1:] + share * u[..., -2:-1]) / (1 + share)
         left = tf.reduce_sum(last * heights, 1, keepdims=True)
         last += (entered - left) / height

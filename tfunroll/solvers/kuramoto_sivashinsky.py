@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfunroll.core import InputError, Params, Solver, Step, check_choice, check_state
 from tfunroll.ops.spectral import MatrixFourier, fourier
 from tfunroll.solvers.etd import ORDERS, bind_substep
+from tfunroll.solvers.substeps import sub_step
 
 
 class KuramotoSivashinsky(Solver):
@@ -24,6 +25,7 @@ class KuramotoSivashinsky(Solver):
       dt: sub-step in time units; good values 0.5 (study), 0.05 (converged).
       substeps: sub-steps per frame.
       fraction: only this part of each sub-step is integrated, in (0, 1].
+    Knob: "substeps", of the same frame.
     State: velocity u, [batch, x, 1], dimensionless. Params: "domain_size", [batch], in units of 2π.
     Raises:
       InputError: for an unknown scheme or an impossible number.
@@ -50,6 +52,7 @@ class KuramotoSivashinsky(Solver):
         self.points, self.scheme, self.dt, self.substeps = points, scheme, dt, substeps
         self.fraction = fraction
         self.frame_time = dt * substeps
+        self.knobs = {"substeps": (1, substeps)}
         self._basis = fourier(points)
 
     def bind(self, params: Params) -> Step:
@@ -57,7 +60,8 @@ class KuramotoSivashinsky(Solver):
         basis, dtype = self._basis, params["domain_size"].dtype
         size = tf.cast(params["domain_size"], tf.float64)[:, None]
         k = tf.constant(basis.wavenumbers) / size
-        equation = (k**2 - k**4, -0.5 / size, self.fraction * self.dt)  # N = −½ ∂x u²
+        dt = self.fraction * sub_step(self, tf.float64)
+        equation = (k**2 - k**4, -0.5 / size, dt)  # N = −½ ∂x u²
 
         if isinstance(basis, MatrixFourier) and size.shape[0] == 1:  # one domain size for all
             enter, leave, nonlinear = basis.parts, basis.from_parts, basis.square
@@ -71,8 +75,16 @@ class KuramotoSivashinsky(Solver):
         def step(state):
             check_state(state, (self.points,), 1)
             u = enter(state[..., 0])
-            for _ in range(self.substeps):
-                u = substep(u)
+            if isinstance(self.substeps, int):
+                for _ in range(self.substeps):
+                    u = substep(u)
+            else:
+                u = tf.while_loop(
+                    lambda k, _: k < self.substeps,
+                    lambda k, u: (k + 1, substep(u)),
+                    (0, u),
+                    maximum_iterations=self.knobs["substeps"][1],
+                )[1]
             return leave(u)[..., None]
 
         return step

@@ -3,7 +3,8 @@
 A worker reads requests from its standard input and writes answers to its standard output, each an
 array in NumPy's format (.npy, which has readers in C, C++, Fortran, Julia, MATLAB and Rust):
 
-    request: the state, then one array of the parameters in the order of their names' declaration
+    request: the state, then one array of the parameters in the order of their names' declaration,
+             and last the fidelity, where the solver has one
     answer:  the state one frame later
 
 One answer a request: a second one is found if it comes before the next request, not later. A
@@ -66,7 +67,8 @@ class WorkerPool:
     def __call__(self, state: np.ndarray, params: Mapping[str, np.ndarray]) -> np.ndarray:
         """The worker's answer; shape and dtype are whatever it sends."""
         request = io.BytesIO()
-        for array in (state, np.array(list(params.values()), state.dtype)):
+        # rows of one number per sample, or numbers; the fidelity is a number beside either
+        for array in (state, np.array(np.broadcast_arrays(*params.values()), state.dtype)):
             np.lib.format.write_array(request, np.ascontiguousarray(array), allow_pickle=False)
         worker = self._slots.get()
         try:

@@ -2,13 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import NotRequired
 
 import numpy as np
 import tensorflow as tf
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from tfunroll.core import InputError, Params, State
 
 ARRAYS = ("static", "active")
+
+
+class SavedFeatures(TypedDict):
+    """Features as JSON values."""
+
+    param_scales: dict[str, float]
+    state_channels: int
+    out_channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    static: NotRequired[list | None]
+    active: NotRequired[list | None]
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,7 @@ class Features:
             return state
         return (state - tf.constant(self.mean, state.dtype)) / tf.constant(self.std, state.dtype)
 
-    def to_json(self) -> dict:
+    def to_json(self) -> SavedFeatures:
         """Plain values for a run's config file; from_json inverts it."""
         values = asdict(self)
         for name in ARRAYS:
@@ -92,9 +106,15 @@ class Features:
         return values
 
     @staticmethod
-    def from_json(values: dict) -> "Features":
+    def from_json(values: SavedFeatures) -> "Features":
+        """The inverse of ``to_json``. Raises: InputError: for arrays that are none."""
         values = dict(values, mean=tuple(values["mean"]), std=tuple(values["std"]))
         for name in ARRAYS:
             if values.get(name) is not None:
-                values[name] = np.asarray(values[name])
+                try:
+                    values[name] = np.asarray(values[name])
+                    if values[name].dtype.kind not in "bif":
+                        raise ValueError
+                except ValueError:  # lists of different lengths, or of something else
+                    raise InputError(f"features.{name} is no array of numbers") from None
         return Features(**values)

@@ -26,12 +26,17 @@ def mean_squared_error(
     target: State,
     channels: int | None = None,
     active: np.ndarray | None = None,
+    std: tuple[float, ...] = (),
 ) -> tf.Tensor:
     """Mean of (state − target)² over space and leading channels (None: all), [batch].
 
-    Args: active: where a channel counts, [*space, channel] bool; None: everywhere.
+    Args:
+      active: where a channel counts, [*space, channel] bool; None: everywhere.
+      std: of each channel, in units of which it counts; empty: as it is.
     """
     squares = tf.math.squared_difference(state[..., :channels], target[..., :channels])
+    if std:
+        squares /= tf.constant(np.square(std[:channels]), squares.dtype)
     return _mean(squares, None if active is None else active[..., :channels])
 
 
@@ -52,11 +57,13 @@ class Loss(abc.ABC):
       compilable: whether XLA can compile it. differentiable: whether it has a gradient by the state
         that enters the step; WIG needs one.
       members: rollouts of each sample that it compares; they stand one after the other.
+      solvers: in it, which a ladder may refine.
     """
 
     compilable: bool = True
     differentiable: bool = True
     members: int = 1
+    solvers: tuple[Solver, ...] = ()
 
     @abc.abstractmethod
     def bind(self, params: Params) -> LevelLoss:
@@ -73,11 +80,17 @@ class Loss(abc.ABC):
         """The same for this unrolling; InputError if it cannot serve it."""
         return self
 
+    def at(self, knob: str, count: int | tf.Tensor) -> "Loss":
+        """The same with its solvers at another number of a knob: see Solver.at."""
+        return self
+
     def __add__(self, other: "Loss") -> "Loss":
         return Sum((self, other))
 
     def __rmul__(self, factor: float) -> "Loss":
         return Scaled(self, factor)
+
+    __mul__ = __rmul__
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +100,7 @@ class Supervised(Loss):
     Attributes:
       channels: leading state channels that count; by default those that the network changes.
       active: where a channel counts, [*space, channel] bool; by default where it lives.
+      std: of each channel, in units of which it counts; by default those of the features.
       levels: how much each level counts in the gradient; the loss that is reported remains the
         plain mean over levels, so that trainings can be compared.
     """
@@ -94,9 +108,11 @@ class Supervised(Loss):
     channels: int | None = None
     active: np.ndarray | None = None
     levels: Levels = UNIFORM
+    std: tuple[float, ...] = ()
 
     def fitted(self, stepper: Stepper) -> Loss:
-        return _fitted(self, stepper)
+        fitted, features = _fitted(self, stepper), getattr(stepper, "features", None)
+        return fitted if features is None or self.std else replace(fitted, std=features.std)
 
     def unrolled(self, unrolling: Unrolling) -> Loss:
         weights = relative(self.levels, unrolling)
@@ -106,7 +122,7 @@ class Supervised(Loss):
 
     def bind(self, params: Params) -> LevelLoss:
         return lambda k, before, after, target: mean_squared_error(
-            after, target, self.channels, self.active
+            after, target, self.channels, self.active, self.std
         )
 
 
@@ -139,6 +155,13 @@ class PhysicsResidual(Loss):
     @property
     def differentiable(self) -> bool:
         return getattr(self.reference, "differentiable", True)
+
+    @property
+    def solvers(self) -> tuple[Solver, ...]:
+        return (self.reference,)
+
+    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
+        return replace(self, reference=self.reference.at(knob, count))
 
     def fitted(self, stepper: Stepper) -> Loss:
         return _fitted(self, stepper)
@@ -221,6 +244,13 @@ class Sum(Loss):
     def differentiable(self) -> bool:
         return all(term.differentiable for term in self.terms)
 
+    @property
+    def solvers(self) -> tuple[Solver, ...]:
+        return tuple(solver for term in self.terms for solver in term.solvers)
+
+    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
+        return Sum(tuple(term.at(knob, count) for term in self.terms))
+
     def fitted(self, stepper: Stepper) -> Loss:
         return Sum(tuple(term.fitted(stepper) for term in self.terms))
 
@@ -228,7 +258,7 @@ class Sum(Loss):
         return Sum(tuple(term.unrolled(unrolling) for term in self.terms))
 
     def bind(self, params: Params) -> LevelLoss:
-        bound = [term.bind(params) for term in self.terms]
+        bound = [by_sample(term, params) for term in self.terms]
         return lambda *step: tf.add_n([term(*step) for term in bound])
 
 
@@ -254,6 +284,13 @@ class Scaled(Loss):
     @property
     def differentiable(self) -> bool:
         return self.term.differentiable
+
+    @property
+    def solvers(self) -> tuple[Solver, ...]:
+        return self.term.solvers
+
+    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
+        return replace(self, term=self.term.at(knob, count))
 
     def fitted(self, stepper: Stepper) -> Loss:
         return replace(self, term=self.term.fitted(stepper))
@@ -292,6 +329,25 @@ class Weighted(Scaled):
             return plain + self._factor(k, after.dtype) * (value - plain)
 
         return level_loss
+
+
+def by_sample(loss: Loss, params: Params) -> LevelLoss:
+    """``loss.bind(params)`` that raises InputError where it does not give a value per sample.
+
+    A mean over all samples would do for one seed; of several side by side it would mix the samples.
+    """
+    bound = loss.bind(params)
+
+    def level_loss(k, before, after, target):
+        value, wanted = bound(k, before, after, target), after.shape[:1]
+        if value.shape.rank != 1 or not value.shape.is_compatible_with(wanted):
+            raise InputError(
+                f"loss={type(loss).__name__} gives values of shape {value.shape} in a step of "
+                f"{wanted[0]} samples; needed: one per sample, {wanted}"
+            )
+        return value
+
+    return level_loss
 
 
 def _fitted(loss, stepper):

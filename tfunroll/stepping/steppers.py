@@ -148,6 +148,13 @@ def _by_identity(value: State, state: State) -> State:
     return value + (state - tf.stop_gradient(state))
 
 
+def with_solver(stepper: Stepper, solver: Solver) -> Stepper:
+    """The same stepper with another solver, such as one of fewer iterations."""
+    other = copy.copy(stepper)
+    object.__setattr__(other, "solver", solver)
+    return other
+
+
 def with_net(stepper: Stepper, net: Net) -> Stepper:
     """The same stepper around another network, such as one whose weights are an argument."""
     other = copy.copy(stepper)

@@ -1,6 +1,5 @@
 """What the runs of a study have saved, in one table and one summary."""
 
-import json
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +9,12 @@ from tabulate import tabulate
 
 from tfunroll.core import InputError
 from tfunroll.evaluation import results
+from tfunroll.runs import folder as run_folder
 from tfunroll.runs import provenance
 from tfunroll.runs import running as runs
 from tfunroll.study import folder
 from tfunroll.study.description import Study
+from tfunroll.user_modules import short_name
 
 SHOWN = (results.NETWORK, results.ENSEMBLE, results.EQUAL_COST)  # in the table
 
@@ -83,7 +84,7 @@ def table(gathered: Gathered, markdown: bool = False) -> str:
     """
     summary = gathered.summary
     whole = summary[(summary["subset"] == "all") & summary["frame"].isna()]
-    sets = [name for name in results.SETS if name in set(whole["test_set"])]
+    sets = results.sets_of(set(whole["test_set"]))
     rows = []
     for run_id, label in gathered.labels.items():
         its = whole[(whole["run"] == run_id) & whole["kind"].isin(SHOWN)]
@@ -111,11 +112,9 @@ def progress(gathered: Gathered) -> str:
 
 def _trainings(run_id: str, path: pathlib.Path) -> list[dict]:
     rows = []
-    for file in sorted(path.glob("*/*/training.json")):
-        modality, seed = file.parent.parent.name, int(file.parent.name)
-        outcome = json.loads(file.read_text(encoding="utf-8"))
-        outcome.pop("reasons", None)
-        rows.append({"run": run_id, "modality": modality, "seed": seed, **outcome})
+    for (modality, seed), outcome in run_folder.training_outcomes(path).items():
+        values = {k: v for k, v in outcome.items() if k not in ("reasons", "ladder")}
+        rows.append({"run": run_id, "modality": modality, "seed": seed, **values})
     return rows
 
 
@@ -144,7 +143,7 @@ def _labels(study: Study, present: Sequence[str]) -> dict[str, str]:
         names = [n for n in varying if len({getattr(configs[r], n) for r in alike}) > 1]
         short = [n for n in names if n != "curriculum"]  # long: only where nothing else tells
         text = label(run_id, short if different(short, alike) else names)
-        found[run_id] = text or ("plain" if len(alike) > 1 else configs[run_id].net)
+        found[run_id] = text or ("plain" if len(alike) > 1 else short_name(configs[run_id].net))
     taken: dict[tuple, int] = {}
     for run_id, text in found.items():
         key = (text, configs[run_id].modalities)

@@ -164,9 +164,9 @@ def _stand_in(config: RunConfig) -> data.Dataset:
 
 def _updates(config: RunConfig) -> int:
     """Updates of all networks of a run; shared stages count once per seed."""
-    stages, shared = config.stages(), config.shared_stages()
-    own = sum(stage.updates for stage in stages[shared:]) * len(config.modalities)
-    return len(config.seeds) * (own + sum(stage.updates for stage in stages[:shared]))
+    shared = sum(stage.updates for stage in config.stages()[: config.shared_stages()])
+    own = (config.in_all() - shared) * len(config.modalities)
+    return len(config.seeds) * (own + shared)
 
 
 def _duration(seconds: float) -> str:

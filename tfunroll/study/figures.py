@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from tfunroll import systems
-from tfunroll.evaluation.results import ORDER, SETS
-from tfunroll.plots.style import TITLES, metadata, styles_of
+from tfunroll.evaluation.results import ORDER, sets_of
+from tfunroll.plots.style import TITLES, finish, legend, metadata, styles_of
 from tfunroll.study import curves, starts, statistics, uncertainty
 from tfunroll.study.findings import sources
+
+MARKERS = ("D", "v", "P", "*", "p", "<", ">")  # of groups of lines, beside those of modalities
 
 
 def draw(gathered) -> list[pathlib.Path]:
@@ -29,6 +30,7 @@ def draw(gathered) -> list[pathlib.Path]:
                 ax.set_xscale("linear")
             if not np.isfinite(ax.dataLim.minposy):
                 ax.set_yscale("linear")
+        finish(figure)
         for suffix, dpi in ((".png", 110), (".pdf", 200)):
             paths.append(gathered.out / f"{name}{suffix}")
             figure.savefig(paths[-1], dpi=dpi, metadata=metadata(suffix, sources(gathered)))
@@ -71,7 +73,7 @@ def scaling(gathered) -> Figure | None:
     modes = {r: gathered.study.config(r).mode for r in gathered.labels}
     frame["mode"] = frame["run"].map(modes)
     for mode, part in frame.groupby("mode", sort=False):
-        _lines(left, part.assign(x=part["num_weights"]), hollow=mode == "prediction", suffix=mode)
+        _lines(left, part.assign(x=part["num_weights"]), int(mode == "prediction"), suffix=mode)
     left.set(xscale="log", yscale="log", xlabel="weights n", ylabel=_error_label(gathered))
     low, high = frame["num_weights"].min(), frame["num_weights"].max()
     n = np.array([low, high])
@@ -83,7 +85,6 @@ def scaling(gathered) -> Figure | None:
         right.loglog(solvers.index, solvers, "o-", color="#555555", label="reference scheme")
         right.legend(fontsize=8)
         right.set_xticks(solvers.index, [str(n) for n in solvers.index])
-        right.minorticks_off()
     right.set(xlabel="sub-steps per frame (cost)", title="the solver alone")
     left.set_title("networks")
     for ax in (left, right):
@@ -96,8 +97,8 @@ def horizon(gathered) -> Figure | None:
     frame = curves.by_setting(gathered, curves.longest)
     figure = Figure(figsize=(9.5, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for i, (name, part) in enumerate(frame.groupby("family", sort=False)):
-        _lines(left, part, hollow=i > 0, suffix=name)
+    for kind, (name, part) in enumerate(frame.groupby("family", sort=False)):
+        _lines(left, part, kind, suffix=name)
     first = next(iter(gathered.labels))
     lyapunov = systems.get(gathered.study.config(first).system).lyapunov_time
     for ax in (left, right):
@@ -147,7 +148,7 @@ def convergence(gathered) -> Figure | None:
             ax.plot(logs.index, np.exp(logs), color=style.color, linewidth=0.5, alpha=0.5)
             look = style.line(modality) | {"markevery": max(1, len(logs) // 8)}
             ax.plot(logs.index, np.exp(logs.mean(axis=1)), **look)
-        ax.set(yscale="log", xlabel="updates", title=gathered.labels[run_id])
+        ax.set(yscale="log", xlabel="updates", title=gathered.labels[run_id].replace("_", " "))
         ax.grid(alpha=0.25)
         ax.legend(fontsize=8)
     figure.axes[0].set_ylabel("relative error, validation")
@@ -182,7 +183,7 @@ def _error_label(gathered) -> str:
 
 def _rows(gathered, values: pd.Series, label: str) -> Figure:
     """One row per run, a column per test set; dots are seeds, ticks geometric means."""
-    sets = [name for name in SETS if name in set(gathered.table["test_set"])]
+    sets = sets_of(set(gathered.table["test_set"]))
     labels, values = gathered.labels, values.sort_index()
     size = (4.2 * max(len(sets), 1) + 2.2, 1.3 + 0.42 * len(labels))
     figure = Figure(figsize=size, layout="constrained")
@@ -200,27 +201,39 @@ def _rows(gathered, values: pd.Series, label: str) -> Figure:
                 ax.plot(dots, at, style.marker, color=style.color, markersize=4, alpha=0.6)
                 ax.plot(np.exp(np.log(dots).mean()), row + offset, "|", color="black", markersize=9)
         ax.set(xscale="log", xlabel=label, title=TITLES[name])
-        low, high = ax.get_xlim()
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(alpha=0.25)
-    axes[0].set_yticks(range(len(labels)), list(labels.values()), fontsize=8)
+    axes[0].set_yticks(range(len(labels)), _row_names(gathered), fontsize=8)
     axes[0].set_ylim(len(labels) - 0.5, -0.5)
     for modality, style in styles.items():
         axes[0].plot([], [], style.marker, color=style.color, label=modality)
     axes[0].plot([], [], "|", color="black", markersize=9, label="geometric mean over seeds")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    legend(figure, axes[0].get_legend_handles_labels())
     return figure
 
 
-def _lines(ax, frame: pd.DataFrame, hollow: bool = False, suffix: str = "") -> None:
-    """Geometric mean over seeds of error against x, with the range over seeds, per modality."""
+def _row_names(gathered) -> list[str]:
+    """Labels of runs, with their modalities where these alone tell runs apart."""
+    names, configs = [], {run_id: gathered.study.config(run_id) for run_id in gathered.labels}
+    for run_id, label in gathered.labels.items():
+        alone = list(gathered.labels.values()).count(label) == 1
+        more = "" if alone else f" ({', '.join(configs[run_id].modalities)})"
+        names.append(label.replace("_", " ") + more)
+    return names
+
+
+def _lines(ax, frame: pd.DataFrame, kind: int = 0, suffix: str = "") -> None:
+    """Geometric mean over seeds of error against x, with the range over seeds, per modality.
+
+    Args: kind: number of this group of lines: the first has full markers, the second hollow ones,
+      the others markers of their own.
+    """
+    drawn = {"markerfacecolor": "white", "linewidth": 0.9} if kind else {}
+    if kind > 1:
+        drawn["marker"] = MARKERS[(kind - 2) % len(MARKERS)]
     for modality, style in styles_of(frame["modality"]).items():
         part = frame[frame["modality"] == modality]
         logs = np.log(part.pivot_table(index="x", columns="seed", values="error"))
-        look = style.line(f"{modality} {suffix}".strip())
-        look |= {"markerfacecolor": "white", "linewidth": 0.9} if hollow else {}
+        look = style.line(f"{modality} {suffix}".strip()) | drawn
         ax.plot(logs.index, np.exp(logs.mean(axis=1)), **look)
         low, high = np.exp(logs.min(axis=1)), np.exp(logs.max(axis=1))
         ax.fill_between(logs.index, low, high, color=style.color, alpha=0.12, linewidth=0)

@@ -8,13 +8,14 @@ STUDY/results.csv, summary.csv, findings.md, *.png, *.pdf    gathered
 
 import json
 import pathlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+from tfunroll import user_modules
 from tfunroll.core import InputError
-from tfunroll.files import write_json
+from tfunroll.files import read_json, write_json
 from tfunroll.runs import running as runs
-from tfunroll.runs.config import translated
-from tfunroll.study.description import Study
+from tfunroll.runs.config import RunConfig, translated
+from tfunroll.study.description import Study, fingerprint
 
 FAILED = "failed.json"
 
@@ -54,25 +55,31 @@ def claim(study: Study, out: pathlib.Path) -> None:
 
 def read(out: pathlib.Path) -> Study:
     """The study of a folder, as it was started; InputError if there is none."""
+    path = out / "study.json"
     try:
-        content = json.loads((out / "study.json").read_text(encoding="utf-8"))
-        runs_ = {
-            run_id: {
-                k: tuple(v) if isinstance(v, list) else v for k, v in translated(settings).items()
-            }
-            for run_id, settings in content.pop("runs").items()
-        }
-        return Study(**content, runs=runs_)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        raise InputError(
-            f"out={str(out)!r} is not a study's folder (no readable study.json)"
-        ) from None
+        study = read_json(path, Study)
+        runs_ = {run_id: _settings(run_id, values) for run_id, values in study.runs.items()}
+    except InputError as error:
+        raise InputError(f"out={str(out)!r} is not a study's folder: {error}") from None
+    return replace(study, runs=runs_)
+
+
+def _settings(run_id, values):
+    """A run's settings in the types of RunConfig."""
+    own = any(user_modules.is_path(str(values.get(name, ""))) for name in ("system", "net"))
+    if not own and not run_id.endswith(fingerprint(values)):  # own ones' paths are whole here
+        raise InputError(f"settings of run {run_id} were changed: its name is a hash of them")
+    known = translated(values)
+    config = RunConfig.from_json({"initial": RunConfig.initial} | known, f"run {run_id}")
+    if unknown := [name for name in known if not hasattr(config, name)]:
+        raise InputError(f"run {run_id}: {unknown[0]!r} is not a setting of a run")
+    return {name: getattr(config, name) for name in known}
 
 
 def failures(out: pathlib.Path, run_id: str) -> dict[str, str]:
     """What failed in a run when it was last tried: {task: reason}."""
     path = run_folder(out, run_id) / FAILED
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_json(path, dict[str, str]) if path.exists() else {}
 
 
 def state(study: Study, out: pathlib.Path, run_id: str) -> str:

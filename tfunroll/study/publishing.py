@@ -1,6 +1,5 @@
 """docs/findings.md: all studies on one page, each kept beside its pictures until gathered again."""
 
-import json
 import pathlib
 import re
 import shutil
@@ -8,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import pandas as pd
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from tfunroll.evaluation import results
-from tfunroll.files import write_json
+from tfunroll.files import read_json, write_json
 from tfunroll.study import description, findings
 from tfunroll.study.analyses import ANALYSES
 from tfunroll.study.collection import Gathered
@@ -18,6 +18,24 @@ from tfunroll.study.collection import Gathered
 TARGET = "study"  # folder beside findings.md, with one folder per study in it
 SECTION, FOUND, NOTES = "section.md", "findings.json", "notes.md"
 ESTIMATES = "estimates.json"
+
+
+class Published(TypedDict):
+    """A finding of findings.json, as far as it is read."""
+
+    title: str
+    paper: str
+    short: str
+    verdict: str
+    provisional: bool
+
+
+class Estimate(TypedDict):
+    """What a dry run said of a study."""
+
+    hours: float
+    unknown: int
+    how: str
 
 
 def publish(
@@ -74,7 +92,7 @@ def _overview(folder: pathlib.Path, keys: Sequence[str]) -> str:
     """One row per finding and study, equal findings together."""
     rows = []
     for name in keys:
-        for found in json.loads((folder / name / FOUND).read_text(encoding="utf-8")):
+        for found in read_json(folder / name / FOUND, list[Published]):
             verdict = ("provisional, " if found["provisional"] else "") + found["verdict"]
             rows.append((found["title"], found["paper"], found["short"], verdict, f"`{name}`"))
     titles = list(dict.fromkeys(row[0] for row in rows))
@@ -85,9 +103,9 @@ def _overview(folder: pathlib.Path, keys: Sequence[str]) -> str:
     return f"## At a glance\n\n{frame.to_markdown(index=False)}"
 
 
-def _estimates(folder: pathlib.Path) -> dict:
+def _estimates(folder: pathlib.Path) -> dict[str, Estimate]:
     path = folder / ESTIMATES
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_json(path, dict[str, Estimate]) if path.exists() else {}
 
 
 def _not_run(folder: pathlib.Path, here: set[str]) -> str:

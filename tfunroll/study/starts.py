@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tfunroll.evaluation.results import ORDER
-from tfunroll.nets.initial import best
+from tfunroll.nets.building import best
 from tfunroll.study import curves, statistics
 from tfunroll.study.findings import AGREES, DIFFERS, OPEN, Finding
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfunroll.evaluation.results import ENSEMBLE, NETWORK, SETS
+from tfunroll.evaluation.results import ENSEMBLE, NETWORK, sets_of
 from tfunroll.plots.style import TITLES
 from tfunroll.study import statistics
 from tfunroll.study.findings import OPEN, Finding
@@ -54,7 +54,7 @@ def picture(gathered) -> Figure | None:
     """Error over that of the plain network, and spread over error, by frame: a line per variant."""
     models = _models(gathered)
     summary = gathered.summary[gathered.summary["subset"] == "all"]
-    sets = [name for name in SETS if name in set(summary["test_set"])]
+    sets = sets_of(set(summary["test_set"]))
     figure = Figure(figsize=(4.6 * len(sets) + 0.8, 6.6), layout="constrained")
     axes = figure.subplots(2, len(sets), squeeze=False, sharex=True, sharey="row")
 
@@ -135,5 +135,5 @@ def _uncertainty(gathered, run_id, modality) -> str:
         & (gathered.summary["metric"] == "rollout_spread_skill")
         & (gathered.summary["subset"] == "all")
     ].set_index("test_set")["value"]
-    values = [f"{rows[name]:.2f}" for name in SETS if name in rows]
+    values = [f"{rows[name]:.2f}" for name in sets_of(rows.index) if name in rows]
     return f" (spread/error {' / '.join(values)})" if values else ""

@@ -199,6 +199,7 @@ MACH = ParamRange(
     *(0.4, 0.9, 1.0),
     validated=(0.5, 0.8),
     how="published flows: laminar at 0.5, Euler with shocks at 0.8",
+    label="Ma",
 )
 NEAR = 0.3  # chords from the body
 SLOWEST = {"mach": [MACH.low], "reynolds": [REYNOLDS], "incidence": [INCIDENCE]}
@@ -246,6 +247,7 @@ def _made(resolution: Resolution) -> System:
                 *(1e3, 2e4, 1e-4),
                 validated=(1e3, 5e3),
                 how="published laminar flow at 5000; at 10,000 finer meshes have a third more lift",
+                label="Re",
             ),
             "incidence": ParamRange(
                 *(-10.0, 20.0, 0.1, "degrees"),
@@ -260,6 +262,7 @@ def _made(resolution: Resolution) -> System:
             "test_extrapolation": (0.45, 0.75),
         },
         **rates_of_change(FRAME_TIME),
+        time_unit="c/U∞",
         reference=functools.partial(refined, REFINEMENT, points),
         coarse_kinds={"averaged": SolverKind(lambda o: refined(1, points))},
         coarse_misses=np.inf,  # averaged states settle on the coarse mesh first: 5 to 8 times

@@ -5,15 +5,24 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tfunroll.core import Domain, InputError, Solver, Stepper, check_choice
+from tfunroll.core import (
+    SPLITS,
+    TEST_SPLITS,
+    Domain,
+    InputError,
+    Solver,
+    Stepper,
+    check_choice,
+)
 from tfunroll.metrics import StaggeredGrid
 from tfunroll.options import Options, read
 from tfunroll.stepping.features import Features
 from tfunroll.stepping.steppers import Net, Prediction, SequentialCorrection
 
 MODES = ("correction", "prediction")
-TEST_SPLITS = ("test_interpolation", "test_extrapolation")
-SPLITS = ("train", "validation", *TEST_SPLITS)
+
+__all__ = ["MODES", "SPLITS", "TEST_SPLITS", "ParamRange", "Pictures", "SolverKind", "System",
+           "rates_of_change"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,7 @@ class ParamRange:
       validated: (low, high) where the solver was compared with something independent; beyond,
         ``doubt`` says so. None: not known.
       how: it was validated, in words.
+      label: its short name in pictures, such as "Re"; its own name in words if empty.
     """
 
     low: float
@@ -34,6 +44,7 @@ class ParamRange:
     unit: str = ""
     validated: tuple[float, float] | None = None
     how: str = ""
+    label: str = ""
 
     def check(self, name: str, values) -> None:
         """InputError for a value that is not possible; it names the first."""
@@ -106,10 +117,11 @@ class System:
       channels: names of the state channels.
       params: physics parameters.
       splits: per dataset split its list of values of the parameter that is varied.
-      frame_time: time between frames.
+      frame_time: time between frames. time_unit: what it is counted in, for pictures.
       reference: () -> the solver that makes the data; None where only trajectories are known.
       coarse_kinds: name -> cheap solver that is corrected, the default first: a SolverKind, where
-        it has options, or the solver itself.
+        it has options, or the solver itself. Without any, nor corrections, it is data alone, for
+        mode=prediction.
       coarse_misses: error of one coarse step over that of persistence, beyond which own data are
         suspected of a wrong frame time or wrong axes; good value: below 0.5, which is that of half
         as many frames, and twice that of right data.
@@ -131,13 +143,20 @@ class System:
       active: True where a channel lives, [*space, channel]: networks change a state there alone,
         and the loss counts it there alone. None: everywhere.
       regions: name -> part of space, [*space] bool, for metrics such as "mse@near body".
+      body: signed distance (x, y) -> distance, negative inside, of a body that is immersed in a
+        Cartesian grid of ``domain.spacing``, for pictures; None: no such body.
       forces: (states [sample, frame, *space, channel], params each [sample]) -> coefficients of the
         drag and the lift of a body, [sample, frame, 2], in NumPy; of the states alone, so that
         references and rollouts are measured alike. None: no body.
       observables: name -> the same of any number worth following, such as the place of a shock:
         [sample, frame], for the metrics "observed@name" and "observed_error@name".
       pictures: how states on a curved grid are drawn; None on Cartesian ones.
+      figures: name -> (samples by model, system) -> matplotlib Figure: pictures of one's own, which
+        every run of this system writes beside the others. Samples are Evaluation.samples.
       resolution: the options that its grid was made with, such as points; it names the datasets.
+      mean, std: of each channel, in units of which networks see states and the loss counts them;
+        empty where both are raw, as of order one.
+      units: name of a channel, parameter or axis -> unit, for pictures.
     """
 
     name: str
@@ -160,6 +179,7 @@ class System:
     horizon: int
     long_horizon: int
     coarse_misses: float = 1.5
+    time_unit: str = "time units"
     lyapunov_time: float | None = None
     flow: StaggeredGrid | None = None
     refined_limit: int | None = None
@@ -167,14 +187,19 @@ class System:
     on_reference_grid: tuple[str, ...] = ()
     active: np.ndarray | None = None
     regions: Mapping[str, np.ndarray] = field(default_factory=dict)
+    body: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     forces: Measure | None = None
     observables: Mapping[str, Measure] = field(default_factory=dict)
     pictures: Pictures | None = None
+    figures: Mapping[str, Callable] = field(default_factory=dict)
     resolution: Options = field(default_factory=Options)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
-        for name in ("corrections", "coarse_kinds"):
-            if not getattr(self, name):
+        for name, other in (("corrections", "coarse_kinds"), ("coarse_kinds", "corrections")):
+            if not getattr(self, name) and getattr(self, other):
                 raise InputError(f"{name} of system {self.name} is empty; it needs a default")
         for name in ("refined", "on_reference_grid"):
             if self.reference is None and getattr(self, name):
@@ -209,6 +234,8 @@ class System:
             param_scales={name: p.scale for name, p in self.params.items()},
             state_channels=len(self.channels),
             out_channels=self.correction_channels if correcting else self.prediction_channels,
+            mean=self.mean,
+            std=self.std,
             static=self.domain.static,
             active=self.active,
         )
@@ -240,6 +267,8 @@ class System:
 
         Raises: InputError: an unknown name or option, or a value outside its range.
         """
+        if not self.coarse_kinds and not text:
+            return "", Options()
         kinds = {
             name: kind.options if isinstance(kind, SolverKind) else Options
             for name, kind in self.coarse_kinds.items()
@@ -254,6 +283,11 @@ class System:
 
     def corrected(self, correction: str, coarse: str = "") -> Solver:
         """The coarse solver, checked to be one that ``correction`` can correct."""
+        if not self.corrections:
+            raise InputError(
+                f"mode='correction' corrects a solver, and {self.name} is data alone; allowed: "
+                "prediction"
+            )
         check_choice("correction", correction, self.corrections)
         solver = self.coarse(coarse)
         if getattr(solver, "fraction", 1.0) < 1 and correction != "graded":

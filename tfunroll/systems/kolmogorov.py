@@ -12,7 +12,7 @@ from tfunroll.metrics import StaggeredGrid
 from tfunroll.options import Options, option, write
 from tfunroll.solvers.incompressible import Incompressible
 from tfunroll.systems.base import ParamRange, SolverKind, System
-from tfunroll.systems.staggered import count_substeps, velocity_and_pressure
+from tfunroll.systems.staggered import Pressure, count_substeps, velocity_and_pressure
 
 LENGTH = 2 * np.pi
 POINTS = 32  # of the networks' grid
@@ -32,6 +32,7 @@ def solver(
     sweeps: int = COARSE_SWEEPS,
     refinement: int | None = None,
     scheme: str = "piso",
+    **pressure,
 ) -> Incompressible:
     """The solver of Kolmogorov flow, f = (sin 6y, 0), on [0, 2π)².
 
@@ -39,7 +40,7 @@ def solver(
       points: cells per axis. dt: sub-step, FRAME_TIME over a whole number.
       sweeps: Jacobi sweeps of the predictor.
       refinement: cells per cell of the networks' grid; by default so that this is POINTS.
-      scheme: of solvers.schemes.SCHEMES.
+      scheme: of solvers.schemes.SCHEMES. pressure: "pressure" and what it needs, of Incompressible.
     Raises:
       InputError: a grid that does not down-sample, a dt that does not divide the frame or is beyond
         the stable limit; it names the largest stable one.
@@ -53,7 +54,9 @@ def solver(
     forcing = np.zeros((points, 1, 2))
     forcing[:, 0, 0] = np.sin(FORCED_WAVENUMBER * h * (np.arange(points) + 0.5))
     return Incompressible(
-        (points, points), h, dt, substeps, sweeps, forcing, refinement, scheme=scheme
+        *((points, points), h, dt, substeps, sweeps, forcing, refinement),
+        scheme=scheme,
+        **pressure,
     )
 
 
@@ -110,14 +113,14 @@ class Resolution(Options):
 
 
 @dataclass(frozen=True)
-class Piso(Options):
+class Piso(Pressure):
     """Options of the first-order scheme."""
 
     sweeps: int = option(COARSE_SWEEPS, 1, 50, "Jacobi sweeps of the predictor")
 
 
 @dataclass(frozen=True)
-class Midpoint(Options):
+class Midpoint(Pressure):
     """Options of the second-order scheme."""
 
     sweeps: int = option(1, 1, 50, "evaluations of the predictor")
@@ -139,8 +142,9 @@ def make(points: int = POINTS) -> System:
 def _made(resolution: Resolution) -> System:
     points = resolution.points
 
-    def coarse(scheme, sweeps):
-        return solver(points, FRAME_TIME / least_substeps(points), sweeps, 1, scheme)
+    def coarse(scheme, options):
+        dt = FRAME_TIME / least_substeps(points)
+        return solver(points, dt, options.sweeps, 1, scheme, **options.arguments())
 
     return System(
         name=write("kolmogorov", resolution),
@@ -154,6 +158,7 @@ def _made(resolution: Resolution) -> System:
                 validated=(17.0, min(1000.0, 1000.0 * (points / POINTS) ** 2)),
                 how="linear stability at 17.8 and 30, energy budget at 300 and 1000; the smallest "
                 "scales of two-dimensional turbulence go as Re^-1/2",
+                label="Re",
             )
         },
         splits={
@@ -165,8 +170,8 @@ def _made(resolution: Resolution) -> System:
         **velocity_and_pressure(FRAME_TIME),
         reference=functools.partial(refined, REFINEMENT, points),
         coarse_kinds={
-            "piso": SolverKind(lambda o: coarse("piso", o.sweeps), Piso),
-            "midpoint": SolverKind(lambda o: coarse("midpoint", o.sweeps), Midpoint),
+            "piso": SolverKind(lambda o: coarse("piso", o), Piso),
+            "midpoint": SolverKind(lambda o: coarse("midpoint", o), Midpoint),
         },
         coarse_misses=0.45,
         refined=functools.partial(refined, points=points),

@@ -3,22 +3,23 @@
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import tensorflow as tf
 
-from tfunroll.core import Domain, InputError, check_choice
-from tfunroll.solvers.external import ExternalSolver
+from tfunroll.core import Domain, InputError, Solver, check_choice
 from tfunroll.stepping.steppers import ParallelCorrection, SequentialCorrection
 from tfunroll.systems.base import SPLITS, ParamRange, System
 
 METRICS = ("relative_error", "mse", "nrmse", "correlation_time", "divergence_time")
+NEEDED = ("dt", "frame_time", "channels", "shape", "params")  # of a solver
 CORRECTIONS = {"sequential": SequentialCorrection, "parallel": ParallelCorrection}
 
 
 def own_system(
     name: str,
-    coarse: ExternalSolver,
+    coarse: Solver,
     params: Mapping[str, ParamRange],
     *,
-    reference: ExternalSolver | None = None,
+    reference: Solver | None = None,
     initial_state: Callable[[Mapping[str, np.ndarray], int], np.ndarray] | None = None,
     splits: Mapping[str, tuple[float, ...]] | None = None,
     spin_up_frames: int = 0,
@@ -29,14 +30,16 @@ def own_system(
     horizon: int = 12,
     long_horizon: int = 100,
 ) -> System:
-    """A System for training networks beside, or in place of, an external solver.
+    """A System for training networks beside, or in place of, a solver of one's own.
 
     Its trajectories come by --data. ``scripts/generate_data.py`` makes them where ``reference``,
     ``initial_state`` and ``splits`` are given.
 
     Args:
       name: one word, for folders and tables.
-      coarse: the solver that is corrected; its example fixes grid and channels.
+      coarse: the solver that is corrected: an ExternalSolver, whose example fixes grid and
+        channels, or a Solver in TensorFlow that states ``shape``, its grid, and ``params``, their
+        names.
       params: those of the solver; states and scaled parameters should be of order one.
       reference: the solver that makes data, on the grid of ``coarse``.
       initial_state: (params, seed) -> states to start spin-up from, [batch, *space, channel].
@@ -54,13 +57,24 @@ def own_system(
         raise InputError(f"name={name!r} must be one word of letters, digits and underscores")
     check_choice("correction", correction, CORRECTIONS)
     for field, solver in (("coarse", coarse), ("reference", reference or coarse)):
-        if not isinstance(solver, ExternalSolver):
+        if not isinstance(solver, Solver):
             raise InputError(
-                f"{field} is a {type(solver).__name__}; own_system takes an ExternalSolver, and a "
-                "System of tfunroll.systems.base any Solver"
+                f"{field} is a {type(solver).__name__}; needed: a Solver, such as ExternalSolver "
+                "makes of a function of NumPy arrays"
             )
+        for needed in NEEDED:
+            if not hasattr(solver, needed):
+                raise InputError(
+                    f"{field}, a {type(solver).__name__}, has no {needed}; own_system needs a "
+                    f"Solver with {', '.join(NEEDED)}"
+                )
+        if solver.compilable:  # an ExternalSolver has checked itself
+            _check_step(field, solver)
     if set(params) != set(coarse.params):
         raise InputError(f"params={sorted(params)}, but the solver's are {sorted(coarse.params)}")
+    for field, allowed in params.items():
+        if not isinstance(allowed, ParamRange):
+            raise InputError(f"params.{field} is a {type(allowed).__name__}; needed: a ParamRange")
     for split in splits or {}:
         check_choice("splits", split, SPLITS)
     channels = channels or tuple(f"c{i}" for i in range(coarse.channels))
@@ -99,3 +113,23 @@ def own_system(
         long_horizon=long_horizon,
         prediction_scale=scale,
     )
+
+
+def _check_step(field: str, solver: Solver) -> None:
+    """InputError unless a solver in TensorFlow steps states as its attributes say; by tracing."""
+    state = tf.TensorSpec([2, *solver.shape, solver.channels], tf.float32)
+    params = {name: tf.TensorSpec([2], tf.float32) for name in solver.params}
+    traced = tf.function(lambda state, params: solver.bind(params)(state), autograph=False)
+    try:
+        out = traced.get_concrete_function(state, params).structured_outputs
+    except (TypeError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise InputError(
+            f"{field}, a {type(solver).__name__}, cannot step states {state.shape} with params "
+            f"{list(params)} in float32: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+    if (out.shape, out.dtype) != (state.shape, state.dtype):
+        raise InputError(
+            f"{field}, a {type(solver).__name__}, maps states {state.shape} of float32 to "
+            f"{out.shape} of {out.dtype.name}; shape and dtype must stay"
+        )

@@ -1,9 +1,25 @@
-"""What Systems on a staggered grid share: fields of their descriptions, the sub-step."""
+"""What Systems on a staggered grid share: fields of their descriptions, options, the sub-step."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from tfunroll.core import InputError
+from tfunroll.options import Options, option
 from tfunroll.systems.base import rates_of_change
+
+
+@dataclass(frozen=True)
+class Pressure(Options):
+    """Options of how a coarse solver solves for the pressure."""
+
+    cg: int = option(0, 0, 1000, "iterations of plain conjugate gradients; 0: a direct solve")
+    warm: int = option(0, 0, 1, "1: conjugate gradients begin with the pressure so far")
+
+    def arguments(self) -> dict[str, object]:
+        """Those of Incompressible."""
+        kind = "cg" if self.cg else "direct"
+        return {"pressure": kind, "iterations": self.cg, "warm_start": bool(self.warm)}
 
 
 def velocity_and_pressure(frame_time: float) -> dict[str, object]:

@@ -15,7 +15,7 @@ from tfunroll.ops.grid import Grid
 from tfunroll.options import Options, option, write
 from tfunroll.solvers.incompressible import Incompressible
 from tfunroll.systems.base import ParamRange, SolverKind, System
-from tfunroll.systems.staggered import count_substeps, velocity_and_pressure
+from tfunroll.systems.staggered import Pressure, count_substeps, velocity_and_pressure
 
 HEIGHT, LENGTH = 5.0, 10.0  # of the domain, in diameters; velocities are in those of the inflow
 RADIUS = 0.5
@@ -49,8 +49,8 @@ def solver(
     dt: float | None = None,
     sweeps: int | None = None,
     body: immersed.Body = CYLINDER,
-    pressure: str = "direct",
     points: int = POINTS,
+    **pressure,
 ) -> Incompressible:
     """The PISO solver of the channel.
 
@@ -60,7 +60,7 @@ def solver(
       dt: sub-step, FRAME_TIME over a whole number; by default ``refinement`` times finer than what
         the networks' grid needs.
       sweeps: Jacobi sweeps of the predictor.
-      body, pressure: of Incompressible.
+      body: of Incompressible, as are "pressure" and what it needs.
       points: cells of the networks' grid across the channel.
     Raises:
       InputError: a dt that does not divide the frame or is beyond the stable limit; a bad body.
@@ -72,9 +72,7 @@ def solver(
     substeps = count_substeps(dt, FRAME_TIME, shape, h, SPEED)
     if sweeps is None:
         sweeps = COARSE_SWEEPS if refinement == 1 else REFERENCE_SWEEPS
-    return Incompressible(
-        shape, h, dt, substeps, sweeps, None, refinement, SIDES, body, pressure=pressure
-    )
+    return Incompressible(shape, h, dt, substeps, sweeps, None, refinement, SIDES, body, **pressure)
 
 
 def initial_state(
@@ -170,7 +168,7 @@ class Resolution(Options):
 
 
 @dataclass(frozen=True)
-class Piso(Options):
+class Piso(Pressure):
     """Options of the coarse solver."""
 
     sweeps: int = option(COARSE_SWEEPS, 1, 50, "Jacobi sweeps of the predictor")
@@ -215,6 +213,7 @@ def _made(resolution: Resolution) -> System:
                 validated=(20.0, RESOLVED * REFINEMENT * points / HEIGHT),
                 how="drag and Strouhal number of the literature at 40 to 200; cell Reynolds number "
                 f"up to {RESOLVED:g}",
+                label="Re",
             )
         },
         splits={
@@ -224,8 +223,13 @@ def _made(resolution: Resolution) -> System:
             "test_extrapolation": (70.0, 1000.0),
         },
         **velocity_and_pressure(FRAME_TIME),
+        time_unit="D/U",
         reference=functools.partial(_solver, REFINEMENT, points),
-        coarse_kinds={"piso": SolverKind(lambda o: solver(sweeps=o.sweeps, points=points), Piso)},
+        coarse_kinds={
+            "piso": SolverKind(
+                lambda o: solver(sweeps=o.sweeps, points=points, **o.arguments()), Piso
+            )
+        },
         coarse_misses=0.4,
         refined=functools.partial(_solver, points=points),
         refined_limit=REFINEMENT,
@@ -256,6 +260,7 @@ def _made(resolution: Resolution) -> System:
         ),
         active=active,
         regions={"near body": fluid & (distance < 1), "far wake": behind},
+        body=grid.body,
         forces=functools.partial(forces, points=points),
     )
 

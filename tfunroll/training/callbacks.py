@@ -19,12 +19,14 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfunroll.core import InputError
-from tfunroll.data import Trajectories
+from tfunroll.data.trajectories import Trajectories, check_split
 from tfunroll.solvers.external import solver_errors
 from tfunroll.stepping.unrolling import rollout
-from tfunroll.training.records import EVENTS, HistoryFile, TensorBoardFiles
+from tfunroll.systems.base import System
+from tfunroll.training.records import HistoryFile, TensorBoardFiles
 
 SECONDS_PER_CHECKPOINT = 300.0  # at most, besides the interval in updates
+ERROR = "validation/relative_error"  # as it is recorded
 
 
 class Callback:
@@ -86,6 +88,8 @@ class Validation(Callback):
 
         mean over rollouts of  mean(u − r)² / max(r²),  over frames, space and measured channels
 
+    Its first, second, fourth, eighth, … and last turn give a picture, as drawing takes time.
+
     Args:
       split: such as data.validation.
       every: updates between validations; there is one at the end of training in any case.
@@ -104,7 +108,8 @@ class Validation(Callback):
     ):
         if every < 1 or horizon < 1:
             raise InputError(f"every={every} and horizon={horizon} must be at least 1")
-        self.every, self.split, self.horizon, self.measured = every, split, horizon, measured
+        self.every, self.horizon, self.measured = every, horizon, measured
+        self.split = check_split("split", split)
 
     def prepare(self, trainer) -> None:
         states, dtype = self.split.states, trainer.dtype
@@ -117,31 +122,43 @@ class Validation(Callback):
             for name, values in self.split.params.items()
         }
 
-        @tf.function(jit_compile=trainer.jit, autograph=False)
-        def validate(flat):
-            reference = truth[:, 1:]
-            states = rollout(trainer.at(flat).bind(params), truth[:, 0], horizon)
-            axes = list(range(1, states.shape.rank))
-            u, r = (field[..., self.measured] for field in (states, reference))
-            error = tf.reduce_mean(tf.math.squared_difference(u, r), axes)
-            error /= tf.reduce_max(tf.square(r), axes)
-            return tf.cast(tf.reduce_mean(error), tf.float32), states[0], reference[0]
+        def compiled(objective):
+            @tf.function(jit_compile=trainer.jit, autograph=False)
+            def validate(flat):
+                reference = truth[:, 1:]
+                states = rollout(objective.at(flat).bind(params), truth[:, 0], horizon)
+                axes = list(range(1, states.shape.rank))
+                u, r = (field[..., self.measured] for field in (states, reference))
+                error = tf.reduce_mean(tf.math.squared_difference(u, r), axes)
+                error /= tf.reduce_max(tf.square(r), axes)
+                return tf.cast(tf.reduce_mean(error), tf.float32), states[0], reference[0]
 
-        self.validate = validate
+            return validate
+
+        self.compiled, self.validate = compiled, compiled(trainer.objective)
 
     def begin(self, fit) -> None:
-        self._last = -1
+        self._last = self._pictured = -1
 
     def turn(self, fit) -> None:
         with solver_errors():
-            error, sample, reference = self.validate(fit.averaged)
+            error, *self._states = self.validate(fit.averaged)
         self._last, fit.validation = fit.update, float(error)
-        fit.record({"validation/relative_error": fit.validation})
-        fit.picture("validation/rollout", sample.numpy(), reference.numpy())
+        fit.record({ERROR: fit.validation})
+        number = fit.update // self.every
+        if number & (number - 1) == 0:
+            self._picture(fit)
 
     def end(self, fit) -> None:
         if self._last != fit.update:  # else it was just validated
             self.turn(fit)
+        if self._pictured != fit.update:
+            self._picture(fit)
+
+    def _picture(self, fit) -> None:
+        self._pictured = fit.update
+        sample, reference = self._states
+        fit.picture("validation/rollout", sample.numpy(), reference.numpy())
 
 
 class Checkpoint(Callback):
@@ -182,14 +199,20 @@ class History(Callback):
 
 
 class TensorBoard(Callback):
-    """Scalars, pictures and skipped updates for TensorBoard, in ``folder``/tensorboard."""
+    """Scalars, pictures and skipped updates for TensorBoard.
 
-    def __init__(self, folder: str | pathlib.Path | None = None):
-        self._folder = folder
+    Args:
+      folder: where; by default the training's.
+      system: whose states pictures show; by default that of the training data, if they know it.
+    """
+
+    def __init__(self, folder: str | pathlib.Path | None = None, system: System | None = None):
+        self._folder, self._system = folder, system
 
     def begin(self, fit) -> None:
-        self._files = TensorBoardFiles(_folder(self._folder, fit, "TensorBoard") / EVENTS)
-        self._files.start(fit.update)
+        folder = _folder(self._folder, fit, "TensorBoard")
+        self._files = TensorBoardFiles(folder, self._system or fit.trainer.system)
+        self._files.start(fit.update, fit.began_from)
 
     def recorded(self, fit, scalars) -> None:
         self._files.scalars(fit.update, scalars)
@@ -240,7 +263,11 @@ class Every(Callback):
 
 
 class Plateau(Callback):
-    """Halves the rate of a stage after ``patience`` validations without gain: Schedule.plateau."""
+    """Halves the rate of a stage after ``patience`` validations without gain: Schedule.plateau.
+
+    A ladder is asked first: validations count from when it has no rung left, or going up no longer
+    pays (Fit.settled).
+    """
 
     GAIN = 0.999
 
@@ -251,8 +278,11 @@ class Plateau(Callback):
         self.best, self.waited = np.float32(np.inf), 0
 
     def recorded(self, fit, scalars) -> None:
-        error = scalars.get("validation/relative_error")
+        error = scalars.get(ERROR)
         if error is None:
+            return
+        if not fit.settled:
+            self.best, self.waited = np.float32(np.inf), 0
             return
         if error < self.GAIN * self.best:
             self.best, self.waited = np.float32(error), 0

@@ -4,14 +4,15 @@ A checkpoint is one .npz file: arrays named part/name, such as net/flat or optim
 version of this format. NumPy's own reader opens it.
 """
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired
 
 import numpy as np
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from tfunroll.core import InputError
-from tfunroll.files import replacing, why
+from tfunroll.files import read_arrays, read_json, replacing
 from tfunroll.training.subspaces import mixed
 
 KEPT = 2  # the newest, and the one before in case the newest is damaged
@@ -20,6 +21,25 @@ PREFIX = "ckpt"
 FINISHED = "training.json"  # beside a network's checkpoints, once it is trained to its end
 
 Parts = Mapping[str, Mapping[str, np.ndarray]]
+
+
+class Outcome(TypedDict):
+    """training.json: what a training came to, as fit.Trained says."""
+
+    training_loss: float
+    validation_error: float
+    updates: int
+    skipped: int
+    reasons: tuple[str, ...]
+    seconds: float
+    processor_seconds: NotRequired[float]  # runs of earlier versions have none
+    ladder: NotRequired[dict[str, Any]]  # of trainings with one, as Ladder.summary says
+
+
+class Last(TypedDict):
+    """What of training.json says that a training has come to its end, and where."""
+
+    updates: int
 
 
 class CheckpointError(RuntimeError):
@@ -74,14 +94,13 @@ class Checkpoints:
         """
         path, parts = self._path(number), {}
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                values = {name: arrays[name] for name in arrays.files}
+            values = read_arrays(path)
             version = int(values.pop("version"))
             for key, value in values.items():
                 part, name = key.split("/", 1)
                 parts.setdefault(part, {})[name] = value
-        except Exception as error:  # whatever the bytes hold; NumPy and zipfile raise a dozen kinds
-            raise DamagedError(f"checkpoint {path} is damaged ({why(error)})") from None
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            raise DamagedError(f"checkpoint {path} is damaged ({error})") from None
         if version != VERSION:
             raise InputError(
                 f"checkpoint {path} has version {version} of its format, needed is {VERSION}"
@@ -169,8 +188,8 @@ class Checkpoints:
 def finished_at(folder: pathlib.Path) -> int | None:
     """The last update of the network in ``folder``; None while it is not trained to its end."""
     try:
-        return int(json.loads((folder / FINISHED).read_text(encoding="utf-8"))["updates"])
-    except (OSError, ValueError, TypeError, KeyError):
+        return read_json(folder / FINISHED, Last)["updates"]
+    except InputError:  # a damaged file too: the network is then trained to its end again
         return None
 
 

@@ -20,7 +20,7 @@ import tensorflow as tf
 from tfunroll.core import Params, State, Stepper, compilable
 from tfunroll.data.windows import Windows
 from tfunroll.nets.weights import Weights
-from tfunroll.stepping.losses import Loss
+from tfunroll.stepping.losses import Loss, by_sample
 from tfunroll.stepping.steppers import bind, with_net
 from tfunroll.stepping.unrolling import ONE, Numbered, Unrolling, numbered, unroll
 from tfunroll.training import guard
@@ -75,12 +75,13 @@ def sample(
     """The windows that were drawn, as a batch.
 
     Args:
-      drawn: trajectories and start frames, each [batch] or [K, batch].
+      drawn: trajectories and start frames, each [batch] or [K, batch], as Windows.fetch gives them.
       noise: standard deviation of noise on the initial states, [*space, channel]; None: none.
       keys: of the noise, [2] or [K, 2]: the same key gives the same noise.
       members: of each window so many samples, one after the other.
     """
-    trajectory, start = (tf.reshape(part, [-1]) for part in drawn)
+    rank = drawn[0].shape.rank  # beyond it are the states of windows that were fetched
+    trajectory, start = (tf.reshape(part, [-1, *part.shape[rank:]]) for part in drawn)
     states, params = windows.read(trajectory, start, steps)
     initial = states[:, 0]
     if noise is not None:
@@ -185,7 +186,7 @@ class Objective:
         if hasattr(stepper, "keyed") and batch.keys is not None:
             stepper = stepper.keyed(batch.keys)
         step = bind(stepper, batch.params, unrolling.through)
-        level_loss = self.of_level.unrolled(unrolling).bind(batch.params)
+        level_loss = by_sample(self.of_level.unrolled(unrolling), batch.params)
         if not self.probed(unrolling):
             # a loop differentiates all that it holds: nothing by the state, then
             uncut, uncut_loss = step, level_loss
@@ -193,13 +194,13 @@ class Objective:
             level_loss = lambda k, before, *more: uncut_loss(  # noqa: E731
                 k, tf.stop_gradient(before), *more
             )
-        by_sample, _ = unroll(
+        values, _ = unroll(
             *(step, batch.start, batch.targets, level_loss, unrolling, probes),
             loop=loop,
             rematerialise=self.rematerialise,
             sources=[flat],
         )
-        return tf.reduce_mean(tf.reshape(by_sample, [*flat.shape[:-1], -1]), -1)
+        return tf.reduce_mean(tf.reshape(values, [*flat.shape[:-1], -1]), -1)
 
     def gradient(
         self, flat: tf.Tensor, batch: Batch, unrolling: Unrolling, loop: bool | None = None

@@ -1,5 +1,6 @@
 """One training in progress, as callbacks see it, and the loop over stages and compiled calls."""
 
+import collections
 import copy
 import pathlib
 import time
@@ -13,8 +14,10 @@ from tfunroll.core import InputError
 from tfunroll.solvers.external import solver_errors
 from tfunroll.training import core, guard
 from tfunroll.training.callbacks import Checkpoint, Plateau
-from tfunroll.training.checkpoints import Checkpoints, DamagedError, finished_at
+from tfunroll.training.checkpoints import Checkpoints, Outcome, finished_at
+from tfunroll.training.ladders import Climbing, Horizons, Ladder
 from tfunroll.training.records import COLUMNS
+from tfunroll.training.schedule import Schedule
 
 UPDATES_PER_CALL = 100  # at most; one host round trip for this many updates
 GUARD_PATIENCE = 200  # skipped updates in a row that stop a training
@@ -45,6 +48,7 @@ class Trained:
       seconds, processor_seconds: of this call; the latter, of all threads, does not depend on what
         else runs.
       history: what was recorded in this call, with columns update, quantity, value.
+      ladder: rungs, and the solver's iterations, where there is one: Climbing.report.
     """
 
     weights: np.ndarray
@@ -57,12 +61,12 @@ class Trained:
     seconds: float
     processor_seconds: float
     history: pd.DataFrame
+    ladder: dict[str, object] | None = None
 
-    def summary(self) -> dict[str, object]:
+    def summary(self) -> Outcome:
         """All but weights and history, as plain values."""
-        arrays = ("weights", "ends", "history")
-        values = {k: v for k, v in vars(self).items() if k not in arrays}
-        return values | {"reasons": list(self.reasons)}
+        values = {name: getattr(self, name) for name in Outcome.__annotations__}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class Fit:
@@ -93,11 +97,14 @@ class Fit:
         self._weights = weights
         self._records: list[tuple[int, str, float]] = []
         plateau = trainer.schedule.plateau
-        own = [*trainer.callbacks, *([Plateau(plateau)] if plateau else [])]
+        own = [*trainer.callbacks, *filter(None, [trainer.horizons()])]
+        own += [Plateau(plateau)] if plateau else []
         if folder is not None and not any(isinstance(c, Checkpoint) for c in own):
             own.append(Checkpoint())
         own.sort(key=lambda callback: isinstance(callback, Checkpoint))
         self.callbacks = [copy.copy(callback) for callback in own]
+        self.climbing = next((c for c in self.callbacks if isinstance(c, Climbing)), None)
+        self.ladder = self.climbing if isinstance(self.climbing, Ladder) else None
 
     # ------------------------------------------------------------- for callbacks
 
@@ -105,6 +112,22 @@ class Fit:
     def averaged(self) -> tf.Tensor:
         """The average of the weights, or the weights where none is kept, as ``flat``."""
         return self.state.get("average", self.flat)
+
+    @property
+    def rung(self) -> int | None:
+        """The solver's number for the next update; None where no ladder changes it."""
+        return self.ladder.rung(self) if self.ladder is not None and self.ladder.moves else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether no ladder has a better use for a plateau than the learning rate."""
+        return self.climbing is None or self.climbing.settled or self.climbing.over(self)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The stages of this training; of an automatic schedule, those so far."""
+        ends = self.climbing.begun[1:] if isinstance(self.climbing, Horizons) else ()
+        return self.trainer.schedule.parted([end for end in ends if end >= 0])
 
     @property
     def states_in_all(self) -> int:
@@ -115,6 +138,11 @@ class Fit:
     def states_done(self) -> int:
         """States processed so far."""
         return self.trainer.schedule.states_at(self.update)
+
+    @property
+    def began_from(self) -> pathlib.Path | None:
+        """Folder of the training whose state this one took, if there is one."""
+        return self._start
 
     @property
     def states_before(self) -> int:
@@ -169,6 +197,13 @@ class Fit:
     def numbers(self) -> list[int]:
         """Of the checkpoints in its folder, newest first."""
         return self._checkpoints.numbers() if self.folder is not None else []
+
+    def has_whole(self, number: int) -> bool:
+        """Whether a checkpoint of its folder can be read; warns of one that is damaged."""
+        whole = self._checkpoints.is_whole(number)
+        if not whole:
+            print(f"warning: checkpoint {number} in {self.folder} is damaged", flush=True)
+        return whole
 
     def restore(self, number: int | None = None) -> bool:
         """Takes the newest checkpoint, or ``number``; False if there is none."""
@@ -236,9 +271,9 @@ class Fit:
         }
         if "average" in self.state:
             parts["average"] = {"flat": self.state["average"]}
-        for callback in self.callbacks:
+        for name, callback in self._named_callbacks():
             if values := callback.save():
-                parts[type(callback).__name__] = values
+                parts[name] = values
         return {
             part: {name: np.asarray(value) for name, value in values.items()}
             for part, values in parts.items()
@@ -257,9 +292,17 @@ class Fit:
         self.take(tf.nest.map_structure(tf.constant, carry))
         self.rate_factor = float(parts["counters"]["rate_factor"])
         self.validation = float(parts["counters"]["validation"])
+        for name, callback in self._named_callbacks():
+            if name in parts:
+                callback.restore(parts[name])
+
+    def _named_callbacks(self):
+        """Each with its part of a checkpoint: its class's name, numbered from the second on."""
+        seen = collections.Counter()
         for callback in self.callbacks:
-            if type(callback).__name__ in parts:
-                callback.restore(parts[type(callback).__name__])
+            name = type(callback).__name__
+            seen[name] += 1
+            yield (name if seen[name] == 1 else f"{name}-{seen[name]}"), callback
 
     def diverged(self) -> TrainingDivergedError:
         """Why the training cannot go on, in words."""
@@ -283,7 +326,26 @@ class Fit:
             seconds=time.monotonic() - began,
             processor_seconds=time.process_time() - worked,
             history=pd.DataFrame(self._records, columns=COLUMNS),
+            ladder=None if self.climbing is None else self.climbing.report(self),
         )
+
+
+def together(fits: list[Fit]) -> list[list[Fit]]:
+    """Groups that can go on side by side: from a common checkpoint, or all from their starts.
+
+    One that diverged, or trained alone before, may stand elsewhere than the others.
+    """
+    groups: list[tuple[set[int], list[Fit]]] = []
+    for fit in fits:
+        numbers = set(fit.numbers())
+        for common, group in groups:
+            if common & numbers or not common | numbers:
+                common &= numbers
+                group.append(fit)
+                break
+        else:
+            groups.append((numbers, [fit]))
+    return [group for _, group in groups]
 
 
 class Run:
@@ -302,10 +364,11 @@ class Run:
             for fit in self.all:
                 fit.tell("begin")
             self._stack(self.all)
-            schedule = self.trainer.schedule
-            for number in range(len(schedule.stages)):
-                if self.fits and self.fits[0].update < schedule.before(number + 1):
+            number = 0
+            while self.fits and number < len(self.fits[0].schedule.stages):
+                if self.fits[0].update < self.fits[0].schedule.before(number + 1):
                     self._stage(number)
+                number += 1
             for fit in self.fits:
                 fit.tell("end")
                 self.outcomes[fit] = fit.result(began, worked)
@@ -321,16 +384,12 @@ class Run:
             if not self.all[0].restore():
                 self.all[0].take_start()
         else:
-            common = set.intersection(*(set(fit.numbers()) for fit in self.all))
-            for number in sorted(common, reverse=True):
-                try:
-                    for fit in self.all:
-                        fit.restore(number)
-                    break
-                except DamagedError as error:
-                    print(f"warning: {error}; trying the one before", flush=True)
-            else:
-                for fit in self.all:
+            common = sorted(set.intersection(*(set(fit.numbers()) for fit in self.all)))
+            whole = [n for n in common if all(fit.has_whole(n) for fit in self.all)]
+            for fit in self.all:
+                if common:  # where all are damaged, restore says so
+                    fit.restore((whole or common)[-1])
+                else:
                     fit.take_start()
         if len({fit.update for fit in self.all}) > 1:
             raise InputError("start: the seeds that train together are at different updates")
@@ -348,7 +407,7 @@ class Run:
         self.seeds = tf.constant(seeds if self.lanes else seeds[0], tf.int64)
 
     def _stage(self, number: int):
-        trainer, schedule = self.trainer, self.trainer.schedule
+        trainer, schedule = self.trainer, self.fits[0].schedule
         stage, before = schedule.stages[number], schedule.before(number)
         end, drawn = before + stage.updates, schedule.drawn(number)
         for fit in self.fits:
@@ -359,9 +418,14 @@ class Run:
                 fit.rate_factor = 1.0
                 fit.tell("enter_stage")
         events = sorted({RECORD_EVERY, *(c.every for c in self.fits[0].callbacks if c.every)})
-        length, compiling = FIRST_CALLS, True
+        most = trainer.updates_per_call(stage.unrolling.steps, stage.batch_size, self.lanes)
+        length, compiling = min(FIRST_CALLS, most), True
         while self.fits and (update := self.fits[0].update) < end:
             stop = min(end, update + length, *(update - update % n + n for n in events))
+            rung = None
+            if len(self.fits) == 1 and (rung := self.fits[0].rung) is not None:
+                full = self.fits[0].ladder.full_from(self.fits[0])
+                stop = min(stop, full) if full > update else stop
             began = time.monotonic()
             factors = [fit.rate_factor for fit in self.fits]
             numbers = (stage.rate, float(stage.warmup), factors if self.lanes else factors[0])
@@ -372,19 +436,24 @@ class Run:
                     self.carry,
                     *(tf.constant(n, tf.int64) for n in (before, drawn, stop)),
                     [tf.constant(n, tf.float32) for n in numbers],
+                    None if rung is None else tf.constant(rung),
                 )
             self._read()
             done = self.fits[0].update
+            for fit in self.fits:
+                if fit.ladder is not None:
+                    fit.ladder.count(fit, done - update, rung)
             if not compiling:
                 seconds = (time.monotonic() - began) / (done - update)
-                length = int(min(max(SECONDS_PER_CALL / seconds, 1), UPDATES_PER_CALL))
+                length = int(min(max(SECONDS_PER_CALL / seconds, 1), most))
             compiling = False
-            lost = [fit for fit in self.fits if self._after_call(fit, number, out, done == end)]
+            lost = [f for f in self.fits if self._after_call(f, number, out, done == end, rung)]
             if any(fit.stopping for fit in self.fits):
                 for fit in self.fits:
                     fit.save()
                 names = ", ".join(fit.name for fit in self.fits)
                 raise TrainingStoppedError(f"{names}, update {done}")
+            end = self.fits[0].schedule.before(number + 1)  # an automatic stage may be over
             if lost:
                 self._stack([fit for fit in self.fits if fit not in lost])
 
@@ -392,7 +461,7 @@ class Run:
         for lane, fit in enumerate(self.fits):
             fit.take(self.carry, lane if self.lanes else None)
 
-    def _after_call(self, fit: Fit, number: int, out, ended: bool) -> bool:
+    def _after_call(self, fit: Fit, number: int, out, ended: bool, rung: int | None) -> bool:
         """The turns of a network's callbacks; True if it cannot go on."""
         if fit.skipped_in_row:
             stopping = fit.skipped_in_row >= GUARD_PATIENCE
@@ -400,7 +469,10 @@ class Run:
                 reason = self.trainer.diagnose(fit, number)
                 fit.reasons.append(f"update {fit.update}: {reason}")
                 fit.tell("skipped", reason)
-            if stopping:
+            if stopping and fit.ladder is not None and fit.ladder.go_up(fit):
+                self.carry["guard"] = guard.forgive(self.carry["guard"])  # of looser physics
+                self._read()
+            elif stopping:
                 fit.save()
                 self.outcomes[fit] = fit.diverged()
                 return True
@@ -413,8 +485,10 @@ class Run:
                 "training/gradient_norm": own["gradient_norm"],
                 "training/loss": fit.loss,
                 "training/skipped": fit.skipped,
-                "training/horizon": self.trainer.schedule.stages[number].unrolling.steps,
+                "training/horizon": fit.schedule.stages[number].unrolling.steps,
             }
+            if rung is not None:
+                values["training/rung"] = rung
             norms = enumerate(own["by_step"].numpy(), start=1)
             fit.record(values | {f"gradient_by_step/{k:02d}": norm for k, norm in norms})
         for callback in turns:

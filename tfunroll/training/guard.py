@@ -26,6 +26,11 @@ def enter_stage(guard: GuardState) -> GuardState:
     return guard | {"seen": tf.zeros_like(guard["seen"])}
 
 
+def forgive(guard: GuardState) -> GuardState:
+    """The same for another physics: gradients as they come, and no update skipped in a row."""
+    return enter_stage(guard) | {"skipped_in_row": tf.zeros_like(guard["skipped_in_row"])}
+
+
 def judge(guard: GuardState, loss: tf.Tensor, norm: tf.Tensor) -> tuple[tf.Tensor, GuardState]:
     """Whether an update may be applied, and the guard after it."""
     loss, norm = tf.cast(loss, tf.float32), tf.cast(norm, tf.float32)

@@ -1,13 +1,16 @@
 """Schedules: stages of unrolled training, with their learning rates and places in the data."""
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import tensorflow as tf
 
 from tfunroll.core import InputError
 from tfunroll.stepping.unrolling import Unrolling
+from tfunroll.training.ladders import Rule
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,14 @@ class Stage:
                 f"unrolling={self.unrolling!r} of a Stage must be ONE, NOG(m), WIG(m) or another "
                 "Unrolling"
             )
-        if self.updates < 1:
-            raise InputError(f"updates={self.updates} must be at least 1")
+        for name in ("updates", "batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise InputError(f"{name}={value} must be at least 1, a whole number")
         if not (math.isfinite(self.rate) and self.rate > 0):
             raise InputError(f"learning_rate={self.rate} must be positive")
         if not 0 <= self.warmup <= self.updates:
             raise InputError(f"warm-up={self.warmup} must lie between 0 and updates={self.updates}")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size={self.batch_size} must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Schedule:
       stages: at least one.
       decay_rate, decay_every: see above; 0: no decay.
       plateau: a stage's rate is halved after this many validations without gain; 0: never.
+      automatic: the stages, of growing horizons, end at plateaus of the validation error by this
+        Rule, and the ``updates`` of each are those of all together. None: each has its own.
     Raises: InputError: impossible numbers.
     """
 
@@ -63,6 +68,7 @@ class Schedule:
     decay_rate: float = 0.9
     decay_every: int = 2000
     plateau: int = 0
+    automatic: Rule | None = None
 
     def __post_init__(self):
         if not self.stages:
@@ -75,18 +81,33 @@ class Schedule:
         for name in ("decay_every", "plateau"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}={getattr(self, name)} must be at least 0")
+        if self.automatic and len({stage.updates for stage in self.stages}) > 1:
+            raise InputError(
+                "stages of an automatic Schedule share their updates: give all the same number"
+            )
 
     @staticmethod
     def of(stages: "Schedule | Stage | Iterable[Stage]") -> "Schedule":
         """A Schedule as it is, or of stages."""
         if isinstance(stages, Schedule):
             return stages
-        return Schedule((stages,) if isinstance(stages, Stage) else tuple(stages))
+        return Schedule(tuple(stages) if isinstance(stages, Iterable) else (stages,))
 
     @property
     def updates(self) -> int:
         """Of all stages."""
-        return self.before(len(self.stages))
+        return self.stages[0].updates if self.automatic else self.before(len(self.stages))
+
+    def parted(self, ends: Sequence[int]) -> "Schedule":
+        """Of an automatic schedule the stages so far: those that ended there, and the next one."""
+        if not self.automatic:
+            return self
+        parts = zip(self.stages, itertools.pairwise((0, *ends, self.updates)), strict=False)
+        stages = tuple(
+            replace(stage, updates=end - begin, warmup=min(stage.warmup, end - begin))
+            for stage, (begin, end) in parts
+        )
+        return replace(self, stages=stages, automatic=None)
 
     @property
     def states(self) -> int:
@@ -94,7 +115,13 @@ class Schedule:
         return self.states_at(self.updates)
 
     def states_at(self, update: int) -> int:
-        """States that the first ``update`` updates process."""
+        """States that the first ``update`` updates process.
+
+        Of an automatic schedule at most: as if all were of its longest horizon.
+        """
+        if self.automatic:
+            last = self.stages[-1]
+            return min(update, self.updates) * last.batch_size * last.unrolling.steps
         total = 0
         for number, stage in enumerate(self.stages):
             done = min(max(0, update - self.before(number)), stage.updates)

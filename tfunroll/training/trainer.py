@@ -11,15 +11,23 @@ import tensorflow as tf
 
 from tfunroll.core import InputError, Stepper
 from tfunroll.data import Trajectories
-from tfunroll.data.windows import Windows
+from tfunroll.data.windows import windows_of
 from tfunroll.nets.weights import Weights
 from tfunroll.solvers.external import solver_errors
 from tfunroll.stepping.losses import Loss, Supervised
 from tfunroll.stepping.steppers import check_route
 from tfunroll.stepping.unrolling import Unrolling
 from tfunroll.training import averages, core, guard
-from tfunroll.training.callbacks import Callback, Progress, Validation
-from tfunroll.training.fit import UPDATES_PER_CALL, Fit, Run, Trained, TrainingDivergedError
+from tfunroll.training.callbacks import Callback, Progress
+from tfunroll.training.fit import (
+    UPDATES_PER_CALL,
+    Fit,
+    Run,
+    Trained,
+    TrainingDivergedError,
+    together,
+)
+from tfunroll.training.ladders import Horizons, Ladder, validates_every
 from tfunroll.training.optimizers import Adam
 from tfunroll.training.schedule import Schedule, Stage
 from tfunroll.training.subspaces import Subspace
@@ -83,7 +91,13 @@ class Trainer:
         self.average = averages.of(average)
         self.weights = Weights(stepper.net)
         self.dtype = self.weights.dtype
-        loss = (Supervised() if loss is None else loss).fitted(stepper)
+        loss = Supervised() if loss is None else loss
+        if not isinstance(loss, Loss):
+            raise InputError(
+                f"loss is a {type(loss).__name__}; needed: one of tfunroll.losses, or a subclass "
+                "of losses.Loss with bind"
+            )
+        loss = loss.fitted(stepper)
         if hasattr(stepper, "keyed") and loss.members < 2:
             raise InputError(
                 f"loss={type(loss).__name__} does not judge the members of a stochastic stepper, "
@@ -92,7 +106,8 @@ class Trainer:
         if subspace is not None and subspace.spans and loss.members > 1:
             raise InputError("subspace=modalities has no CRPS; allowed: line, simplex")
         self.objective = core.Objective(stepper, self.weights, loss, rematerialise, jit, subspace)
-        self.windows = Windows(data, self.dtype)
+        self.windows = windows_of(data, self.dtype)
+        self.system = getattr(getattr(data, "dataset", None), "system", None)  # if it knows it
         active = getattr(getattr(stepper, "features", None), "active", None)
         self._noise = noise * self.windows.rms(active) if noise else None
         self.optimizer = Adam() if optimizer is None else optimizer
@@ -103,11 +118,13 @@ class Trainer:
         for callback in self.callbacks:
             callback.prepare(self)
         self._follow(Schedule.of(schedule))
+        self._check_ladder()
 
     def with_schedule(self, schedule: Schedule | Stage | Sequence[Stage]) -> "Trainer":
         """The same with another schedule; the two share data and compiled graphs."""
         other = copy.copy(self)
         other._follow(Schedule.of(schedule))
+        other._check_automatic()
         return other
 
     def at(self, flat: tf.Tensor) -> Stepper:
@@ -120,6 +137,10 @@ class Trainer:
             return self._of_seed(seed)
         ends = range(self.objective.subspace.ends)
         return np.concatenate([self._of_seed(seed + END * i) for i in ends])
+
+    def objective_at(self, rung: int | tf.Tensor | None) -> core.Objective:
+        """The objective on a rung of the ladder; None: with the stepper as it is."""
+        return self.objective if rung is None else self.ladder.on(self.objective, rung)
 
     @property
     def jit(self) -> bool:
@@ -176,12 +197,22 @@ class Trainer:
         Returns: of each seed what it came to, or why it diverged.
         """
         count = len(seeds)
+        if count > 1 and (self.ladder is not None or self.schedule.automatic):
+            raise InputError(
+                f"seeds={list(seeds)} climb a ladder each at its own time: they train one by one"
+            )
         if len(set(seeds)) < count or not count:
             raise InputError(f"seeds={list(seeds)} must be different, and at least one")
         none = [None] * count
         lists = folders or none, starts or none, weights or none, names or [""] * count
+        for name, of in zip(("folders", "starts", "weights", "names"), lists, strict=True):
+            if len(of) != count:
+                raise InputError(f"{name} holds {len(of)}, but there are {count} seeds")
         fits = [Fit(self, seed, *of) for seed, *of in zip(seeds, *lists, strict=True)]
-        return Run(self, fits).run()
+        outcomes = {}
+        for group in together(fits):
+            outcomes |= zip(group, Run(self, group).run(), strict=True)
+        return [outcomes[fit] for fit in fits]
 
     def _follow(self, schedule):
         self.schedule, of_level = schedule, self.objective.of_level
@@ -198,9 +229,42 @@ class Trainer:
                     f"loss={type(of_level).__name__} has no gradient by the state, which WIG "
                     "needs; allowed: ONE, NOG"
                 )
-        validated = any(isinstance(c, Validation) for c in self.callbacks)
-        if schedule.plateau and not validated:
+        if schedule.plateau and not self._validates_every:
             raise InputError(f"plateau={schedule.plateau} needs a Validation among the callbacks")
+
+    def _check_ladder(self):
+        ladders = [c for c in self.callbacks if isinstance(c, Ladder)]
+        if len(ladders) > 1:
+            raise InputError("callbacks hold more than one Ladder; a training has one at most")
+        self.ladder = next(iter(ladders), None)
+        if self.ladder is not None and hasattr(self.objective.stepper, "keyed"):
+            raise InputError(f"ladder={self.ladder}: a stochastic stepper has none; leave one out")
+        if self.ladder is not None:
+            updates, every = self.ladder.updates or self.schedule.updates, self._validates_every
+            self.ladder.check(self.ladder.solver(self.objective), updates, every)
+        self._check_automatic()
+
+    def _check_automatic(self):
+        if not self.schedule.automatic:
+            return
+        if self.ladder is not None:
+            raise InputError(
+                f"{self.ladder} and an automatic curriculum: a training has one ladder"
+            )
+        horizons = self.horizons()
+        horizons.check_validations(self.schedule.updates, self._validates_every)
+
+    def horizons(self) -> Horizons | None:
+        """What ends the stages of an automatic schedule; None for another."""
+        if not self.schedule.automatic:
+            return None
+        horizons = Horizons(len(self.schedule.stages), self.schedule.automatic)
+        horizons.prepare(self)
+        return horizons
+
+    @property
+    def _validates_every(self):
+        return validates_every(self.callbacks)
 
     def _check_step(self):
         """InputError unless the network's output fits the state; else XLA would say so, longer."""
@@ -241,10 +305,10 @@ class Trainer:
         return self._calls[key]
 
     def _build_call(self, unrolling: Unrolling, batch: int, lanes: tuple[int, ...], loop: bool):
-        objective, schedule, steps = self.objective, self.schedule, unrolling.steps
+        schedule, steps = self.schedule, unrolling.steps
         dtype = tf.as_dtype(self.dtype)
 
-        def one_update(carry, drawn, seeds, before, numbers):
+        def one_update(carry, drawn, seeds, before, numbers, objective):
             update = carry["update"]
             batch = self._sample(drawn, seeds, update, steps)
             gradient = objective.gradient(carry["flat"], batch, unrolling, loop)
@@ -256,7 +320,8 @@ class Trainer:
 
         # One graph for all updates of a call, optimizer included: no host round trip between them.
         @tf.function(jit_compile=self.jit, autograph=False)
-        def run(windows, seeds, carry, before, stop, numbers):
+        def run(windows, seeds, carry, before, stop, numbers, rung):
+            objective = self.objective_at(rung)
             probed = steps if objective.probed(unrolling) else 0
             empty = {
                 "loss": tf.zeros(lanes, dtype),
@@ -274,22 +339,36 @@ class Trainer:
 
             def body(carry, _):
                 drawn = [tf.gather(part, carry["update"] - entered) for part in windows]
-                return one_update(carry, drawn, seeds, before, numbers)
+                return one_update(carry, drawn, seeds, before, numbers, objective)
 
             return tf.while_loop(goes_on, body, (carry, empty))
 
-        @tf.function(autograph=False)
-        def call(seeds, carry, before, drawn, stop, numbers):
+        most = self.updates_per_call(steps, batch, lanes)
+
+        def call(seeds, carry, before, drawn, stop, numbers, rung):
             # XLA has no shuffle, so the windows of a whole call are drawn outside it; their number
             # is always the same, for another would be another graph.
             position = drawn + (carry["update"] - before) * batch
-            windows = self._draw(seeds, position, UPDATES_PER_CALL * batch, steps)
-            shape = [*lanes, UPDATES_PER_CALL, batch]
+            windows = self._draw(seeds, position, most * batch, steps)
+            shape, rank = [*lanes, most, batch], len(lanes) + 2
+            if self.windows.streamed:
+                needed = int(stop - carry["update"]) * batch
+                windows = self.windows.fetch(*windows, steps, needed)
             order = [1, 0, 2] if lanes else [0, 1]
-            windows = [tf.transpose(tf.reshape(part, shape), order) for part in windows]
-            return run(windows, seeds, carry, before, stop, numbers)
 
-        return call
+            def by_update(part):
+                part = tf.reshape(part, [*shape, *part.shape[rank - 1 :]])
+                return tf.transpose(part, [*order, *range(rank, part.shape.rank)])
+
+            windows = [by_update(part) for part in windows]
+            return run(windows, seeds, carry, before, stop, numbers, rung)
+
+        return call if self.windows.streamed else tf.function(call, autograph=False)
+
+    def updates_per_call(self, steps: int, batch: int, lanes: tuple[int, ...] = ()) -> int:
+        """How many a compiled call makes at most; fewer where their windows are read from files."""
+        held = self.windows.most(batch * int(np.prod(lanes)), steps)
+        return int(min(max(held, 1), UPDATES_PER_CALL))
 
     def _draw(self, seeds, position, size, steps):
         """Trajectories and start frames, each [size], or [K, size]."""
@@ -305,16 +384,16 @@ class Trainer:
 
     def diagnose(self, fit: "Fit", stage: int) -> str:
         """Why the update that was just skipped went bad, in words."""
-        before, drawn = self.schedule.before(stage), self.schedule.drawn(stage)
-        unrolling, size = (
-            self.schedule.stages[stage].unrolling,
-            self.schedule.stages[stage].batch_size,
-        )
+        schedule = fit.schedule
+        before, drawn = schedule.before(stage), schedule.drawn(stage)
+        unrolling, size = schedule.stages[stage].unrolling, schedule.stages[stage].batch_size
         steps, update = unrolling.steps, fit.update - 1
         seed = tf.constant(fit.seed, tf.int64)
         windows = self.windows.draw(seed, drawn + (update - before) * size, size, steps)
-        batch = self._sample(windows, seed, tf.constant(update, tf.int64), steps)
-        step, state = self.at(fit.flat).bind(batch.params), batch.start
+        fetched = self.windows.fetch(*windows, steps)
+        batch = self._sample(fetched, seed, tf.constant(update, tf.int64), steps)
+        objective = self.objective_at(fit.rung)
+        step, state = objective.at(fit.flat).bind(batch.params), batch.start
         for k in range(steps):
             state = step(state)
             finite = np.isfinite(state.numpy()).reshape(size, -1).all(1)
@@ -325,10 +404,15 @@ class Trainer:
                     f"the state became non-finite at unroll step {k + 1} of {steps} "
                     f"(trajectory {trajectory}, frame {frame + k + 1})"
                 )
-        by_step = self.objective.gradient(fit.flat, batch, unrolling).by_step
+        gradient = objective.gradient(fit.flat, batch, unrolling)
+        if not np.isfinite(gradient.loss.numpy()):
+            return "the loss is not finite, though all states are"
+        by_step = gradient.by_step
         bad = np.flatnonzero(~np.isfinite(by_step.numpy()))
         if bad.size:  # going back in time, the last step is the first to meet it
             return f"the gradient became non-finite at unroll step {bad[-1] + 1} of {steps}"
+        if not np.isfinite(gradient.norm.numpy()):
+            return "the gradient by the weights is not finite"
         return f"the gradient's norm is more than {guard.JUMP:g} times its running mean"
 
 
@@ -385,14 +469,16 @@ class Updates:
         numbers = (stage.rate, float(stage.warmup), [1.0] * len(each) if lanes else 1.0)
         self._numbers = [tf.constant(n, tf.float32) for n in numbers]
 
-    def __call__(self, count: int) -> dict[str, np.ndarray]:
-        """Makes ``count`` updates, at most UPDATES_PER_CALL, fewer if one is skipped.
+    def __call__(self, count: int, rung: int | None = None) -> dict[str, np.ndarray]:
+        """Makes ``count`` updates, at most updates_per_call, fewer if one is skipped.
 
+        Args: rung: of the trainer's ladder; None: the stepper as it is.
         Returns: "loss", "gradient_norm", "by_step" and "rate" of the last one.
         """
-        zero = tf.constant(0, tf.int64)
+        zero, rung = tf.constant(0, tf.int64), None if rung is None else tf.constant(rung)
+        stop = self.carry["update"] + count
         with solver_errors():
             self.carry, out = self._call(
-                *(self._seeds, self.carry, zero, zero, self.carry["update"] + count, self._numbers)
+                *(self._seeds, self.carry, zero, zero, stop, self._numbers, rung)
             )
         return {name: value.numpy() for name, value in out.items()}
