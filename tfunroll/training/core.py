@@ -136,7 +136,9 @@ class Objective:
         return self.compiled and self.compilable
 
     def at(self, flat: tf.Tensor) -> Stepper:
-        """The stepper with the weights of one network, [P] or [K, P]."""
+        """The stepper with the weights of one network, [P] or [K, P], or in the middle of ends."""
+        if self.subspace is not None and flat.shape[-1] == self.size:
+            flat = self.subspace.middle(flat)
         if self.compiled and not self.compilable:
             return with_net(self.stepper, lambda x: self._compiled_net(flat, x))
         if self.rematerialise:  # the backward pass differentiates a step by flat itself

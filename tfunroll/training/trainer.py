@@ -129,7 +129,7 @@ class Trainer:
 
     def at(self, flat: tf.Tensor) -> Stepper:
         """The stepper with these weights, [P], or of a subspace's ends that in their middle."""
-        return self.objective.at(self.objective.network(flat))
+        return self.objective.at(flat)
 
     def _initial(self, seed: int) -> np.ndarray:
         """The weights of a seed at the start; of a subspace those of independent ends."""
