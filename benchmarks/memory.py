@@ -17,6 +17,7 @@ flags.DEFINE_list("horizons", ["1", "2", "4", "8", "16", "32", "64"], "unrolled 
 flags.DEFINE_integer("width", 26, "channels of the network")
 flags.DEFINE_integer("depth", 8, "residual blocks of the network")
 flags.DEFINE_integer("batch", 128, "samples; enough for activations to dominate the process")
+flags.DEFINE_string("through", "all", "route of the gradient through time")
 flags.DEFINE_string("case", "", "internal: steps:rematerialise, measured in this process")
 FLAGS = flags.FLAGS
 
@@ -43,10 +44,12 @@ def measure(steps: int, rematerialise: bool) -> dict:
     frames = tf.constant(0.01 * rng.standard_normal((FLAGS.batch, steps + 1, 48, 1)), tf.float32)
     size = tf.constant(rng.uniform(7, 10, FLAGS.batch), tf.float32)
 
+    unrolling = WIG(steps, through=FLAGS.through if steps > 1 else "all")
+
     @tf.function(jit_compile=True, autograph=False)
     def gradient(frames, size):
         batch = Batch(frames[:, 0], frames[:, 1:], {"domain_size": size})
-        return objective.gradient(weights.read(), batch, WIG(steps)).vector
+        return objective.gradient(weights.read(), batch, unrolling).vector
 
     idle = _memory("VmRSS")
     gradient(frames, size).numpy()

@@ -199,7 +199,9 @@ def damage(draw):
     return apply
 
 
-@pytest.mark.parametrize("name", KINDS)
+# Not HDF5 and NetCDF: on some damaged heaps the C library loops for ever, where nothing in this
+# process can end it; test_arrays.py damages such files in known ways.
+@pytest.mark.parametrize("name", sorted(KINDS.keys() - {"states.h5", "states.nc"}))
 def test_damaged_files(name, tmp_path):
     KINDS[name](tmp_path / name)
     described = {"states": name, "boundary": "periodic", "params": {}}

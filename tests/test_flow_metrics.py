@@ -191,9 +191,8 @@ LABELS = {
     **dict.fromkeys(("run_id", "mode", "correction", "net"), "x"),
     **{"modality": "ONE", "steps": 1, "seed": 0},
 }
-NAMES = tuple(
-    n for n, m in metrics.METRICS.items() if not {"stepped", "forces", "observed"} & {*m.needs}
-)
+NEEDS = {"stepped", "forces", "observed", "coarse", "members"}  # which these flows do not have
+NAMES = tuple(n for n, m in metrics.METRICS.items() if not NEEDS & {*m.needs})
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,7 @@ def test_cuts_and_push_forward_are_limited_to_a_shorter_horizon():
     assert [u.steps for u in Stage(WIG(4), 10, least=2).horizons] == [2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_amid_a_part_goes_on_as_if_it_had_not(data, tmp_path):
     recorder = Recorder()
     stages = [Stage(ONE, 20, 1e-3), RANDOM]

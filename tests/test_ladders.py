@@ -159,6 +159,7 @@ def test_on_one_rung_it_is_a_training_without_a_ladder_bit_by_bit(data, jit):
     assert work == {"forward": 3 * frames, "adjoint": 3 * frames}
 
 
+@pytest.mark.slow
 def test_the_updates_of_a_rung_are_those_of_the_solver_at_its_number(data):
     """Rung by rung, beside a training with another solver from where the one before stopped."""
     stage, ladder = Stage(ONE, 60, 1e-2, batch_size=4), Ladder("substeps", 1, 3, **ALWAYS)
@@ -272,6 +273,7 @@ def test_a_kill_in_the_middle_of_a_rung_resumes_bit_by_bit(data, tmp_path):
     assert begun == {"1": 0, "2": 30, "3": 40}  # from checkpoints at 28, 35 and 49
 
 
+@pytest.mark.slow
 def test_the_rate_is_halved_only_where_the_ladder_has_settled(data):
     """Validations without gain go to the ladder, until it is at its end; then to the rate."""
     schedule = Schedule((Stage(ONE, 100, 1e-12, batch_size=2),), decay_every=0, plateau=2)
@@ -313,6 +315,7 @@ class Fragile(Solver):
         return lambda u: u + tf.where(bad, np.nan, 0.0)
 
 
+@pytest.mark.slow
 def test_a_rung_too_loose_goes_up_in_place_of_ending_the_training(data, monkeypatch):
     monkeypatch.setattr(fit, "GUARD_PATIENCE", 5)
     ladder, stage = Ladder("sweeps", 1, 3, step=np.inf), Stage(ONE, 60, 1e-3, batch_size=2)
@@ -410,6 +413,7 @@ def test_an_automatic_schedule_parts_into_stages_as_they_end():
         replace(AUTOMATIC, stages=(Stage(ONE, 4), Stage(WIG(2), 5)))
 
 
+@pytest.mark.slow
 def test_an_automatic_curriculum_is_the_curriculum_that_it_finds(data):
     """Its weights are, bit by bit, those of stages by hand of the lengths that came of it."""
     trainer = trainer_of(data, schedule=AUTOMATIC)
@@ -427,6 +431,7 @@ def test_an_automatic_curriculum_is_the_curriculum_that_it_finds(data):
     pd.testing.assert_frame_equal(found.history, plain.history)
 
 
+@pytest.mark.slow
 def test_an_automatic_curriculum_resumes_bit_by_bit(data, tmp_path):
     killer = Killer()
     schedule = replace(AUTOMATIC, stages=AUTOMATIC.stages[:2], plateau=1)

@@ -191,6 +191,7 @@ class Given(Levels):
         return np.array(self.values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rest", [0.0, 0.5])
 def test_norms_of_levels_are_those_of_their_own_losses(data, rest):
     """Also beside a term without levels."""
@@ -198,7 +199,7 @@ def test_norms_of_levels_are_those_of_their_own_losses(data, rest):
     made = trainer(data, Supervised(levels=Balanced()) + rest * PhysicsResidual(SOLVER), stage)
     fit = Fit(made, 3, None, None, None, "")
     fit.at_start()
-    batch = made._batch(3, made.schedule.part(3, 0), 0, 2)
+    batch = made._batch(fit, made.schedule.part(3, 0), 2)[1]
     wanted = [
         trainer(data, Supervised(levels=Given(tuple(one))), stage).objective.gradient(
             fit.flat, batch, WIG(3)
@@ -209,6 +210,7 @@ def test_norms_of_levels_are_those_of_their_own_losses(data, rest):
     np.testing.assert_allclose(tf.reduce_mean(wanted[0].levels), wanted[0].loss, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_balanced_training_resumes_and_reports_the_plain_loss(data, tmp_path):
     def made(*callbacks):
         stages = [Stage(ONE, 20, 1e-3, batch_size=4), Stage(WIG(3), 60, 1e-3, batch_size=4)]

@@ -107,7 +107,7 @@ def test_an_update_that_is_skipped_gives_up_its_entries_but_can_be_told():
 
 
 @pytest.mark.parametrize("unrolling", [ONE, NOG(2), WIG(2)], ids=["ONE", "NOG", "WIG"])
-@pytest.mark.parametrize("seeds", [0, (0, 1)])
+@pytest.mark.parametrize("seeds", [0, pytest.param((0, 1), marks=pytest.mark.slow)])
 def test_off_or_of_no_use_training_is_what_it_was(data, unrolling, seeds):
     stage = Stage(unrolling, 40, 1e-4, batch_size=4)
     more = {"noise": 0.01, "jit": unrolling == NOG(2) and seeds == 0}  # compiling takes long
@@ -173,6 +173,7 @@ def test_it_is_in_checkpoints_and_resuming_is_exact(data, tmp_path):
     np.testing.assert_array_equal(stopping.fit(0, tmp_path).weights, whole.weights)
 
 
+@pytest.mark.slow
 def test_side_by_side_each_has_its_own(data):
     stages = [Stage(ONE, 20, 1e-2, batch_size=4), Stage(WIG(3), 20, 1e-2, batch_size=4)]
     trainer = small_trainer(data, stages, "float64", replay=Replay(16, 0.5, 9), jit=False)

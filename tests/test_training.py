@@ -274,6 +274,7 @@ def test_a_training_ends_with_a_validation(data):
 # ---------------------------------------------------------------------- options
 
 
+@pytest.mark.slow
 def test_noise_and_physics_loss_train(data):
     stage = Stage(WIG(2), 20, 1e-2, batch_size=4)
     plain = eager(data, stage).fit()

@@ -21,7 +21,7 @@ def chain():
 LIMITS = [(0.9, 0.9, 1), (0.0, 0.9, 3), (0.9, 0.0, 3)]  # of memory and mappings; processes
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("memory", "mappings", "processes"), LIMITS)
 def test_a_process_that_is_full_is_replaced(memory, mappings, processes, count, monkeypatch):
     """This one, which works itself where one worker is asked for, or a worker."""

@@ -14,7 +14,8 @@ HELD = 2**26  # bytes of windows that are read ahead of a compiled call, at most
 
 def windows_of(trajectories: Trajectories, dtype: str = "float32") -> "Windows":
     """Windows of trajectories in memory, or of those that stay in their files."""
-    kind = Streamed if isinstance(trajectories.states, Pieces) else Windows
+    states = check_split("data", trajectories).states
+    kind = Streamed if isinstance(states, Pieces) else Windows
     return kind(trajectories, dtype)
 
 

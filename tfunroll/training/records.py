@@ -158,6 +158,8 @@ def read_history(folder: pathlib.Path) -> pd.DataFrame:
     try:
         lines = text.decode().split("\n")[1:-1]
         rows = [line.rstrip().split(",") for line in lines]
+        if any(len(row) != len(COLUMNS) for row in rows):
+            raise ValueError(f"a line does not hold {','.join(COLUMNS)}")
         table = pd.DataFrame(rows, columns=COLUMNS).replace({"value": {"": "nan"}})
         table = table.drop_duplicates(["update", "quantity"], keep="last", ignore_index=True)
         return table.astype({"update": int, "quantity": str, "value": float})
