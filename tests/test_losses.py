@@ -233,7 +233,7 @@ def test_a_flag_names_sums():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"loss": "supervised+0.1*spectra"}, "loss='spectra' is unknown; allowed: h1, mixed"),
+        ({"loss": "supervised+0.1*spectra"}, "loss='spectra' is unknown; allowed: crps, h1, mixed"),
         ({"loss": "0*h1"}, "factors must be numbers above 0"),
         ({"loss": "a*h1"}, "factors must be numbers above 0"),
         ({"loss": "h1+2*h1"}, "names one twice"),
