@@ -239,25 +239,22 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
         folder.read_config(tmp_path)
 
 
-def test_a_changed_digit_in_results_is_found(run):
-    path = run / "WIG/0/results.csv"
-    good = path.read_text()
-    assert "0.5" in good
-    path.write_text(good.replace("0.5", "0.4"))
-    with pytest.raises(InputError, match="is not what was written"):
-        results.read_csv(path)
-    path.write_text(good)
-    results.read_csv(path)
-
-
-def test_changed_settings_of_a_study_are_found(run):
-    path = run / "study.json"
-    good = path.read_text()
-    assert "0.1" in good
-    path.write_text(good.replace("0.1", "0.2"))
-    with pytest.raises(InputError, match="its name is a hash of them"):
-        study_folder.read(run)
-    path.write_text(good)
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("results", "0.5", "0.4", "is not what was written"),
+        ("study", "0.1", "0.2", "its name is a hash of them"),
+    ],
+)
+def test_a_changed_digit_is_found(name, old, new, message, run):
+    file, reader = READERS[name]
+    good = (run / file).read_text()
+    assert old in good
+    (run / file).write_text(good.replace(old, new))
+    with pytest.raises(InputError, match=message):
+        reader(run)
+    (run / file).write_text(good)
+    reader(run)
 
 
 def test_home_folders_and_line_breaks(monkeypatch):

@@ -86,7 +86,7 @@ def typed(content: bytes | str, of: Any, where: str) -> Any:
         if first["type"] in ("missing", "json_invalid"):
             text = f"{field} is missing" if field else said
         else:
-            text = f"{field}={_short(first['input'])}: {said}"
+            text = f"{field}={short(first['input'])}: {said}"
         raise InputError(f"{where}: {text}") from None
 
 
@@ -97,7 +97,8 @@ def _reader(of):
     return TypeAdapter(of)
 
 
-def _short(value, most=60) -> str:
+def short(value, most: int = 80) -> str:
+    """A value as Python writes it, on one line, cut to so many characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
@@ -144,7 +145,7 @@ def expand(name: str, text: str) -> str:
     if any(character in text for character in "\n\r\0"):
         raise InputError(f"{name}={text!r} must be a path without line breaks and zero bytes")
     if any(len(os.fsencode(part)) > LONGEST_NAME for part in pathlib.Path(text).parts):
-        raise InputError(f"{name}={_short(text)}: a name in it is longer than {LONGEST_NAME} bytes")
+        raise InputError(f"{name}={short(text)}: a name in it is longer than {LONGEST_NAME} bytes")
     try:
         return os.fspath(pathlib.Path(text).expanduser()) if text.startswith("~") else text
     except RuntimeError:

@@ -30,7 +30,7 @@ from tfunroll.arrays.formats import FORMATS, METADATA, File, open_file
 from tfunroll.arrays.layouts import AXES, LAYOUTS, Contents, Wanted, as_described, spacing
 from tfunroll.arrays.states import ORDER, States
 from tfunroll.core import BOUNDARIES, SPLITS, InputError, check_choice
-from tfunroll.files import why
+from tfunroll.files import short, why
 
 FIELDS = (
     *("system", "states", "key", "layout", "axes", "channels", "grid", "domain", "frame_time"),
@@ -188,22 +188,17 @@ def _fields(path: pathlib.Path) -> dict:
     return fields
 
 
-def _short(value) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"
-
-
 def _text(path, fields, name) -> str:
     value = fields.get(name, "")
     if not isinstance(value, str):
-        raise InputError(f"{path}: {name}={_short(value)} must be a text")
+        raise InputError(f"{path}: {name}={short(value)} must be a text")
     return value
 
 
 def _wanted(path, fields) -> Wanted:
     key, axes, channels = _text(path, fields, "key"), fields.get("axes", []), fields.get("channels")
     if not isinstance(axes, list) or not all(isinstance(axis, str) for axis in axes):
-        raise InputError(f"{path}: axes={_short(axes)} must be a list of {', '.join(ORDER)}")
+        raise InputError(f"{path}: axes={short(axes)} must be a list of {', '.join(ORDER)}")
     for axis in axes:
         check_choice(f"{path}: axes", axis, tuple(dict.fromkeys((*ORDER, *AXES))))
     keys = {}
@@ -226,19 +221,19 @@ def _files(path, states) -> list[File]:
 def _file(path: pathlib.Path, name: str, value) -> File:
     """The file a field names, relative to the description."""
     if not isinstance(value, str):
-        raise InputError(f"{path}: {name}={_short(value)} must be a file name; allowed: {FORMATS}")
+        raise InputError(f"{path}: {name}={short(value)} must be a file name; allowed: {FORMATS}")
     try:
         source = path.parent / pathlib.Path(value).expanduser()
     except RuntimeError as error:  # ~nobody
-        raise InputError(f"{path}: {name}={_short(value)}: {why(error)}") from None
+        raise InputError(f"{path}: {name}={short(value)}: {why(error)}") from None
     if source.suffix.lower() not in FORMATS:
-        raise InputError(f"{path}: {name}={_short(value)} is of no known kind; allowed: {FORMATS}")
+        raise InputError(f"{path}: {name}={short(value)} is of no known kind; allowed: {FORMATS}")
     try:
         there = source.exists()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {name}={_short(value)}: {why(error)}") from None
+        raise InputError(f"{path}: {name}={short(value)}: {why(error)}") from None
     if not there:
-        raise InputError(f"{path}: {name}={_short(value)} does not exist ({source})")
+        raise InputError(f"{path}: {name}={short(value)} does not exist ({source})")
     return open_file(source, f"{path}: {name}")
 
 
@@ -273,9 +268,9 @@ def _channels(path, given, found: tuple[str, ...], count: int) -> tuple[str, ...
         return found if len(found) == count else ()
     names = list(given) if isinstance(given, list | dict) else None
     if names is None or not all(isinstance(name, str) and name.strip() for name in names):
-        raise InputError(f"{path}: channels={_short(given)} must be a list of names")
+        raise InputError(f"{path}: channels={short(given)} must be a list of names")
     if len(names) != count or len(set(names)) < len(names):
-        raise InputError(f"{path}: channels={_short(names)}: states have {count}, each one name")
+        raise InputError(f"{path}: channels={short(names)}: states have {count}, each one name")
     return tuple(names)
 
 
@@ -297,9 +292,7 @@ def _check_grid(path, given, axes, shape) -> None:
     for axis, points in _by_axis(path, "grid", given, axes, "a whole number").items():
         there = shape[axes.index(axis)]
         if points != there or isinstance(points, bool):
-            raise InputError(
-                f"{path}: grid.{axis}={_short(points)}, but states have {there} points"
-            )
+            raise InputError(f"{path}: grid.{axis}={short(points)}, but states have {there} points")
 
 
 def _positive(path, name, value) -> float:
@@ -309,7 +302,7 @@ def _positive(path, name, value) -> float:
     except OverflowError:
         fine = False
     if not fine:
-        raise InputError(f"{path}: {name}={_short(value)} must be a positive number")
+        raise InputError(f"{path}: {name}={short(value)} must be a positive number")
     return float(value)
 
 
@@ -351,7 +344,7 @@ def _boundary(path, given, axes, found) -> tuple[tuple[str, str], ...] | None:
         for kind in pair:
             if not isinstance(kind, str):
                 raise InputError(
-                    f"{path}: boundary.{axis}={_short(kind)} is unknown; allowed: "
+                    f"{path}: boundary.{axis}={short(kind)} is unknown; allowed: "
                     f"{', '.join(BOUNDARIES)}"
                 )
             check_choice(f"{path}: boundary.{axis}", kind, BOUNDARIES)
@@ -363,7 +356,7 @@ def _boundary(path, given, axes, found) -> tuple[tuple[str, str], ...] | None:
 
 def _units(path, given, names) -> dict[str, str]:
     if not isinstance(given, dict) or not all(isinstance(unit, str) for unit in given.values()):
-        raise InputError(f"{path}: units={_short(given)} must be an object of texts")
+        raise InputError(f"{path}: units={short(given)} must be an object of texts")
     for name in given:
         check_choice(f"{path}: units", name, (*names, "x", "y", "time"))
     return dict(given)
@@ -374,12 +367,12 @@ def _params(path, given, files, found: list[Contents], count) -> dict[str, np.nd
     if given is None:
         return _params_of_files(path, found, count)
     if not isinstance(given, dict):
-        raise InputError(f"{path}: params must be an object of names, not {_short(given)}")
+        raise InputError(f"{path}: params must be an object of names, not {short(given)}")
     read = {}
     for name, value in given.items():
         where = f"{path}: params.{name}"
         if not re.fullmatch(r"\w{1,60}", name):
-            raise InputError(f"{path}: params: {_short(name)} must be one word")
+            raise InputError(f"{path}: params: {short(name)} must be one word")
         if isinstance(value, str) and pathlib.Path(value).suffix.lower() in FORMATS:
             file = _file(path, f"params.{name}", value)
             names = file.names()
@@ -388,7 +381,7 @@ def _params(path, given, files, found: list[Contents], count) -> dict[str, np.nd
             value = _whole(file.array(names[0], where), count)
         elif isinstance(value, str):
             if files[0].path.suffix == ".npy":
-                raise InputError(f"{where}={_short(value)} must be a list of numbers or a file")
+                raise InputError(f"{where}={short(value)} must be a list of numbers or a file")
             arrays = [_whole(file.array(value, where), count) for file in files]
             value = arrays[0] if len(arrays) == 1 else np.concatenate([a.ravel() for a in arrays])
         values = _numeric(where, value)
@@ -451,7 +444,7 @@ def _splits(path: pathlib.Path, splits, count: int) -> dict[str, list[int]]:
             raise InputError(f"{where} must be a list of trajectory numbers, not empty")
         for i in chosen:
             if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < count:
-                raise InputError(f"{where} holds {_short(i)}; allowed: 0 to {count - 1}")
+                raise InputError(f"{where} holds {short(i)}; allowed: 0 to {count - 1}")
             if i in owner:
                 raise InputError(f"{where} holds trajectory {i}, which {owner[i]} holds already")
             owner[i] = split

@@ -163,14 +163,11 @@ class Supervised(Loss):
 
 
 @dataclass(frozen=True, eq=False)
-class PhysicsResidual(Loss):
-    """The mean squared distance of each state to one reference-solver step from the state before.
-
-    Needs no reference frames, only a differentiable solver on the data's own grid.
+class ByReference(Loss):
+    """A loss by the solver that made the data.
 
     Attributes:
-      reference: the solver; None as in System.reference, which is refused.
-      channels, active: as in Supervised.
+      reference: that solver, on the data's own grid. channels, active: as in Supervised.
     """
 
     reference: Solver
@@ -180,7 +177,7 @@ class PhysicsResidual(Loss):
     def __post_init__(self):
         if not callable(getattr(self.reference, "bind", None)):
             raise InputError(
-                f"reference={self.reference!r} of PhysicsResidual is no solver; it needs the "
+                f"reference={self.reference!r} of {type(self).__name__} is no solver; it needs the "
                 "solver that made the data: system.reference()"
             )
 
@@ -202,6 +199,18 @@ class PhysicsResidual(Loss):
     def fitted(self, stepper: Stepper) -> Loss:
         return _fitted(self, stepper)
 
+
+@dataclass(frozen=True, eq=False)
+class PhysicsResidual(ByReference):
+    """The mean squared distance of each state to one reference-solver step from the state before.
+
+    Needs no reference frames, only a differentiable solver on the data's own grid.
+
+    Attributes:
+      reference: the solver; None as in System.reference, which is refused.
+      channels, active: as in Supervised.
+    """
+
     def bind(self, params: Params) -> LevelLoss:
         step = self.reference.bind(params)
         return lambda k, before, after, target: mean_squared_error(
@@ -210,7 +219,7 @@ class PhysicsResidual(Loss):
 
 
 @dataclass(frozen=True, eq=False)
-class Mixed(Loss):
+class Mixed(ByReference):
     """The distance of one reference-solver step from each state to the reference frame after that.
 
         ‖S(u_k) − r_{k+1}‖²
@@ -223,36 +232,15 @@ class Mixed(Loss):
     Reference: the mixed chain of Bhatia, Koehler & Thuerey (ICLR 2025), arXiv:2502.19611.
     """
 
-    reference: Solver
-    channels: int | None = None
-    active: np.ndarray | None = None
     ahead: ClassVar[int] = 1
 
     def __post_init__(self):
-        if not callable(getattr(self.reference, "bind", None)):
-            raise InputError(
-                f"reference={self.reference!r} of Mixed is no solver; it needs the solver that "
-                "made the data: system.reference()"
-            )
-        if not getattr(self.reference, "differentiable", True):
+        super().__post_init__()
+        if not self.differentiable:
             raise InputError(
                 "loss=mixed passes gradients through the reference solver in every modality, and "
                 "this one has none; allowed: supervised, or physics with ONE and NOG"
             )
-
-    @property
-    def compilable(self) -> bool:
-        return getattr(self.reference, "compilable", True)
-
-    @property
-    def solvers(self) -> tuple[Solver, ...]:
-        return (self.reference,)
-
-    def at(self, knob: str, count: int | tf.Tensor) -> Loss:
-        return replace(self, reference=self.reference.at(knob, count))
-
-    def fitted(self, stepper: Stepper) -> Loss:
-        return _fitted(self, stepper)
 
     def bind(self, params: Params) -> LevelLoss:
         step = self.reference.bind(params)
@@ -308,7 +296,7 @@ class H1(Loss):
     def bind(self, params: Params) -> LevelLoss:
         def level_loss(k, before, after, target):
             modes = _modes(after[..., : self.channels] - target[..., : self.channels])
-            squares = tf.square(tf.math.real(modes)) + tf.square(tf.math.imag(modes))
+            squares = _squares(modes)
             axes = [np.fft.fftfreq(n) * n for n in after.shape[1:-1]]
             square = sum(np.square(k) for k in np.meshgrid(*axes, indexing="ij"))
             return _per_channel(squares * tf.constant(1 + square, squares.dtype))
@@ -324,9 +312,12 @@ def _modes(x):
     return transform(tf.complex(x, tf.zeros_like(x))) / float(np.prod(x.shape[2:]))
 
 
+def _squares(modes):
+    return tf.square(tf.math.real(modes)) + tf.square(tf.math.imag(modes))
+
+
 def _amplitudes(x):
-    modes = _modes(x)
-    squares = tf.square(tf.math.real(modes)) + tf.square(tf.math.imag(modes))
+    squares = _squares(_modes(x))
     return tf.sqrt(squares + np.finfo(squares.dtype.as_numpy_dtype).tiny)  # no slope of inf at zero
 
 
