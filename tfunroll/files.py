@@ -66,6 +66,8 @@ def read_bytes(path: pathlib.Path) -> bytes:
         if path.exists() and not path.is_file():
             raise InputError(f"{path} is not a regular file")
         return path.read_bytes()
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise InputError(f"{path} cannot be read ({why(error)})") from None
 

@@ -174,6 +174,8 @@ def _fields(path: pathlib.Path) -> dict:
             raise InputError(f"{where} is no plain file")
         size = path.stat().st_size
         content = path.read_bytes() if size <= METADATA else b""
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise InputError(f"{where} cannot be read: {why(error)}") from None
     if size > METADATA:
